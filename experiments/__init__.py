@@ -1,0 +1,1 @@
+"""Scripts: absl mains that parse, validate and call one verb of the library."""

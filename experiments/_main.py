@@ -1,0 +1,115 @@
+"""What all scripts share: flags of a run, and errors as one line with an exit code.
+
+Exit codes: 0 done, 2 wrong input (nothing was trained that could have been refused before), 75 asks
+the batch system to start the job again (it continues from its checkpoint).
+"""
+
+import dataclasses
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from keras_transfer.core import config as config_lib
+from keras_transfer.core import runs
+from keras_transfer.core.errors import UserError, did_you_mean
+
+USER_ERROR_EXIT_CODE = 2
+
+# Errors raised inside tf.data reach Python as text: "CorruptFileError: data.tfrecord: ..."
+_FROM_TF_DATA = re.compile(r"\b(?:UserError|CorruptFileError): (.+)")
+
+
+def define_run_flags(default_config: str) -> None:
+    """Defines the flags of scripts that run a config."""
+    config_flags.DEFINE_config_file("config", None, f"The run, such as {default_config}.")
+    flags.DEFINE_string("workdir", None, "Run directory.")
+    flags.DEFINE_bool("dry_run", False, "Build everything, say what it costs, write nothing.")
+    flags.DEFINE_bool("print_config", False, "Print the config and stop.")
+    flags.DEFINE_string("from_run", None, "Repeat the run in this directory, by its config.json.")
+
+
+def read_config(kind: type[config_lib.RunConfig]) -> config_lib.RunConfig:
+    """Returns the config that the flags name, checked as far as it can be without data."""
+    values = flags.FLAGS
+    if values.from_run and values.config is not None:
+        raise UserError("--config and --from_run exclude each other: --from_run has its config.")
+    if values.from_run:
+        config = runs.read_config(Path(values.from_run))
+    elif values.config is not None:
+        config = values.config
+    else:
+        raise UserError("--config=FILE.py is missing (or --from_run=DIR).")
+    if not isinstance(config, kind):
+        raise UserError(f"This script runs a {kind.__name__}, got a {type(config).__name__}.")
+    if not (values.workdir or values.dry_run or values.print_config):
+        raise UserError("--workdir=DIR is missing.")
+    config.validate()
+    return config
+
+
+def show_config(config: config_lib.RunConfig) -> None:
+    """Prints a config as JSON."""
+    print(json.dumps(config_lib.to_dict(config), indent=1))
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a script: parses flags, calls ``main`` and turns errors into one line and a code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.INFO)
+    app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, UserError) as error:
+        _fail(str(error))
+    except KeyError as error:  # config_flags: a field that no dataclass has
+        _fail(_unknown_field(str(error.args[0]), argv))
+    except FileNotFoundError as error:
+        _fail(f"--config: {error.filename}: no such file.")
+    raise AssertionError("unreachable")
+
+
+def _unknown_field(text: str, argv: list[str]) -> str:
+    match = re.search(r"Field (\w+) not found on dataclass <class '[\w.]*?(\w+)'>", text)
+    if not match:
+        return text
+    owner = getattr(config_lib, match[2], None)
+    known = [f.name for f in dataclasses.fields(owner)] if owner else []
+    culprit = next((a for a in argv if f".{match[1]}" in a.split("=")[0]), match[1])
+    return f"{culprit}: no such config field.{did_you_mean(match[1], known)}"
+
+
+def _guarded(main: Callable[[], None], argv: list[str]) -> None:
+    if len(argv) > 1:
+        _fail(f"Unexpected argument {argv[1]!r}: every argument is a --flag=value.")
+    try:
+        import tensorflow as tf
+    except ImportError:
+        _fail("TensorFlow is missing: pip install 'keras_transfer[cpu]' or '[cuda]'.")
+    from keras_transfer.training.actions import REQUEUE_EXIT_CODE, Preempted
+
+    try:
+        main()
+    except UserError as error:
+        _fail(str(error))
+    except Preempted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(REQUEUE_EXIT_CODE)
+    except tf.errors.OpError as error:
+        match = _FROM_TF_DATA.search(str(error))
+        if not match:
+            raise
+        _fail(match[1])
+
+
+def _fail(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(USER_ERROR_EXIT_CODE)

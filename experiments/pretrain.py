@@ -1,0 +1,38 @@
+"""Pre-trains one network on one source.
+
+    python -m experiments.pretrain --config=experiments/configs/smoke.py --workdir=runs/smoke
+
+Running the same command again continues the run, or says that it is finished.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from experiments import _main
+from keras_transfer.core.config import PretrainConfig
+
+_RESUME = flags.DEFINE_string(
+    "resume", "", "Another run directory: go on from its newest checkpoint, optimiser included."
+)
+_main.define_run_flags("experiments/configs/smoke.py")
+
+
+def main() -> None:
+    """Runs what the flags say."""
+    from keras_transfer import training
+
+    config = _main.read_config(PretrainConfig)
+    values = flags.FLAGS
+    if values.print_config or values.dry_run:
+        _main.show_config(config)
+    if values.dry_run:
+        for line in training.dry_run(config):
+            print(line)
+    if not (values.print_config or values.dry_run):
+        training.pretrain(config, Path(values.workdir), resume=_RESUME.value)
+        print(f"finished: {values.workdir}")
+
+
+if __name__ == "__main__":
+    _main.run(main)

@@ -1,0 +1,290 @@
+"""From dataset folders to batches: a pure function of (seed, step), for any number of workers.
+
+Every record is one random read away (``records.RecordReader``), so the order needs no shuffle
+buffer, no iterator state and no file sharding. Position p of a run is example ``order(p)`` with
+augmentation seed ``fold(seed, p)``; global batch s is the positions ``[s * B, (s + 1) * B)``. A
+worker reads its slice of each batch: any number of workers, replicas and micro-batches sees the
+same global batches, the ids of an epoch are a partition over workers, and a run resumed at step s
+starts there at once.
+
+Differs from a shuffle buffer: the permutation of each epoch is uniform over the whole data set; the
+price is one read per record instead of a stream, which ``read_threads`` keeps in flight.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from keras_transfer.core.errors import CorruptFileError, UserError
+from keras_transfer.core.labels import LabelSpace, align, union
+from keras_transfer.core.sampling import EpochOrder
+from keras_transfer.core.seeds import derive
+from keras_transfer.data import augment
+from keras_transfer.data.dataset import Dataset
+
+_IMAGE = {"image": tf.io.FixedLenFeature([], tf.string)}
+_FOREVER = np.iinfo(np.int64).max
+
+
+class Examples:
+    """The examples of one split of one or several datasets, addressed by one running number.
+
+    Args:
+        datasets: Opened folders; their labels are aligned by name.
+        split: Name of the split, the same in all.
+        labels: The labels wanted; by default what the datasets share (``labels.union``).
+
+    Attributes:
+        name: Names of the datasets, joined by "+".
+        labels: What the labels mean.
+        label: int32[n] or float32[n, C] with NaN = unknown.
+    """
+
+    def __init__(self, datasets: Sequence[Dataset], split: str, labels: LabelSpace | None = None):
+        self.labels = labels or union([dataset.labels for dataset in datasets])
+        self.name = "+".join(dataset.name for dataset in datasets)
+        self._datasets, self._split = tuple(datasets), split
+        self._readers = [dataset.reader(split) for dataset in datasets]
+        self._first = np.cumsum([0, *map(len, self._readers)])  # [datasets + 1]
+        self.label = np.concatenate(
+            [
+                align(d.label_array(split), d.labels, self.labels)
+                if d.labels != self.labels
+                else d.label_array(split)
+                for d in datasets
+            ]
+        )
+        self._selection: np.ndarray | None = None
+        self._recent: deque[int] = deque(maxlen=4096)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def subset(self, indices: np.ndarray) -> "Examples":
+        """Returns the examples at some indices, in that order; files stay shared."""
+        chosen = object.__new__(Examples)
+        chosen.__dict__.update(self.__dict__)
+        chosen.label = self.label[indices]
+        chosen._selection = indices if self._selection is None else self._selection[indices]
+        return chosen
+
+    def example_ids(self) -> np.ndarray:
+        """Returns str[n]: ids; those of several datasets carry the dataset's name in front."""
+        ids = [
+            np.char.add(f"{d.name}:" if len(self._datasets) > 1 else "", d.example_ids(self._split))
+            for d in self._datasets
+        ]
+        joined = np.concatenate(ids)
+        return joined if self._selection is None else joined[self._selection]
+
+    def read(self, indices: np.ndarray) -> list[bytes]:
+        """Reads the serialised records at some indices."""
+        self._recent.extend(indices.tolist())
+        numbers = indices if self._selection is None else self._selection[indices]
+        source = np.searchsorted(self._first, numbers, side="right") - 1
+        return [
+            self._readers[s].read([number - self._first[s]])[0]
+            for s, number in zip(source, numbers)
+        ]
+
+    def image(self, index: int) -> bytes:
+        """Reads the encoded image of one example."""
+        return tf.io.parse_single_example(self.read(np.array([index]))[0], _IMAGE)["image"].numpy()
+
+    def explain_undecodable(self) -> UserError | None:
+        """Finds the image among the last reads that cannot be decoded, after a failed step."""
+        for index in list(self._recent):
+            try:
+                tf.io.decode_image(self.image(index), expand_animations=False)
+            except tf.errors.InvalidArgumentError:
+                name = self.example_ids()[index]
+                folders = ", ".join(str(dataset.path) for dataset in self._datasets)
+                return CorruptFileError(
+                    f"{folders}, split {self._split!r}: the image of example {name!r} cannot be "
+                    "decoded. Build the dataset again with --on_error=quarantine."
+                )
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """Which part of every global batch a worker makes, and in what pieces.
+
+    Attributes:
+        global_batch_size: Examples per step over all workers.
+        worker: Index of this worker.
+        num_workers: Number of workers.
+        pieces: Batches per step on this worker: replicas times micro-batches.
+    """
+
+    global_batch_size: int
+    worker: int = 0
+    num_workers: int = 1
+    pieces: int = 1
+
+    def __post_init__(self) -> None:
+        if self.global_batch_size % (self.num_workers * self.pieces):
+            raise UserError(
+                f"A global batch of {self.global_batch_size} cannot be cut evenly into "
+                f"{self.num_workers} workers x {self.pieces} replicas and micro-batches."
+            )
+
+    @property
+    def batch_size(self) -> int:
+        """Examples per piece: one replica's micro-batch."""
+        return self.global_batch_size // (self.num_workers * self.pieces)
+
+    def first_position(self, number: int) -> int:
+        """Returns the position of the first example of this worker's batch ``number``."""
+        step, piece = divmod(number, self.pieces)
+        return step * self.global_batch_size + (self.worker * self.pieces + piece) * self.batch_size
+
+
+def train_dataset(
+    examples: Examples,
+    pipeline: augment.Pipeline,
+    part: Slice,
+    *,
+    seed: int,
+    start_step: int = 0,
+    mixup: float = 0.0,
+    read_threads: int = 8,
+) -> tf.data.Dataset:
+    """Endless training batches of one worker, from a step on.
+
+    Args:
+        examples: What to train on; if fewer than a batch, epochs follow each other inside it.
+        pipeline: Augmentation of each example.
+        part: This worker's share of each global batch.
+        seed: The run's seed; order, augmentation and mixup derive from it.
+        start_step: First step to deliver.
+        mixup: Alpha of mixup; 0 is off.
+        read_threads: Parallel reads, each of one batch.
+
+    Returns:
+        Batches ``image`` float32[B, H, W, 3], ``label`` int32[B] or float32[B, C], ``weight``
+        float32[B] or float32[B, C] (0 = unknown label).
+    """
+    order = EpochOrder(len(examples), seed)
+    if mixup and part.batch_size % 2:
+        raise UserError(
+            f"mixup pairs neighbours: the batch of a replica must be even, got {part.batch_size}."
+        )
+
+    def pick(number: int) -> tuple[np.ndarray, np.ndarray]:
+        first = part.first_position(number)
+        positions = np.arange(first, first + part.batch_size)
+        return order.indices(first, part.batch_size), positions
+
+    numbers = tf.data.Dataset.range(start_step * part.pieces, _FOREVER)
+    ds = _decoded(numbers, examples, pick, pipeline, derive(seed, "augment"), read_threads)
+    ds = ds.batch(part.batch_size, drop_remainder=True)
+    if mixup:
+        mixup_seed = derive(seed, "mixup")
+        counted = tf.data.Dataset.zip((numbers, ds))
+
+        def mix(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            # One coefficient per global batch: all workers and micro-batches draw the same.
+            step_seed = _fold(mixup_seed, number // part.pieces)
+            return augment.mixup(batch, mixup, step_seed, num_classes=examples.labels.num_classes)
+
+        ds = counted.map(mix, num_parallel_calls=tf.data.AUTOTUNE)
+    return _finish(ds.map(_drop_bookkeeping))
+
+
+def eval_dataset(
+    examples: Examples,
+    pipeline: augment.Pipeline,
+    part: Slice,
+    *,
+    read_threads: int = 8,
+) -> tf.data.Dataset:
+    """Batches that hold every example exactly once; the last ones are padded with weight 0.
+
+    All workers get the same number of batches, so each of them enters every collective.
+
+    Returns:
+        Batches as ``train_dataset``, with ``index`` int64[B]: the example's number, -1 for padding.
+    """
+    if pipeline.is_random:
+        raise UserError(f"The evaluation string must not be random: {pipeline.text!r}.")
+    count = len(examples)
+    steps = -(-count // part.global_batch_size)
+
+    def pick(number: int) -> tuple[np.ndarray, np.ndarray]:
+        positions = part.first_position(number) + np.arange(part.batch_size)
+        # A padded place repeats the last image: any image serves, and it is at hand.
+        return np.minimum(positions, count - 1), np.where(positions < count, positions, -1)
+
+    numbers = tf.data.Dataset.range(steps * part.pieces)
+    ds = _decoded(numbers, examples, pick, pipeline, 0, read_threads)
+    ds = ds.batch(part.batch_size, drop_remainder=True)
+
+    def weigh(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        index = batch.pop("position")
+        real = tf.cast(index >= 0, tf.float32)  # [B]
+        real = real[:, None] if examples.labels.is_multilabel else real
+        return batch | {"index": index, "weight": batch["weight"] * real}
+
+    return _finish(ds.map(weigh))
+
+
+def _decoded(
+    numbers: tf.data.Dataset,
+    examples: Examples,
+    pick: Callable[[int], tuple[np.ndarray, np.ndarray]],
+    pipeline: augment.Pipeline,
+    seed: int,
+    read_threads: int,
+) -> tf.data.Dataset:
+    """Turns batch numbers into single examples: image, label, weight and position."""
+    multilabel = examples.labels.is_multilabel
+    label_type = tf.float32 if multilabel else tf.int32
+
+    def read(number: np.int64) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        indices, positions = pick(int(number))
+        payloads = np.array(examples.read(indices), dtype=object)
+        return payloads, examples.label[indices], positions
+
+    def read_in_graph(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        payload, label, position = tf.numpy_function(
+            read, [number], (tf.string, label_type, tf.int64), stateful=False
+        )
+        payload.set_shape([None])
+        label.set_shape([None, examples.labels.num_classes] if multilabel else [None])
+        position.set_shape([None])
+        return payload, label, position
+
+    def decode(payload: tf.Tensor, label: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
+        image = tf.io.parse_single_example(payload, _IMAGE)["image"]
+        features = pipeline({"image": image}, _fold(seed, position))
+        known = tf.math.is_finite(label) if multilabel else tf.ones([], tf.bool)
+        return features | {
+            "label": label,
+            "weight": tf.cast(known, tf.float32),
+            "position": position,
+        }
+
+    ds = numbers.map(read_in_graph, num_parallel_calls=read_threads, deterministic=True)
+    return ds.unbatch().map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _fold(seed: int, number: tf.Tensor) -> tf.Tensor:
+    return tf.random.experimental.stateless_fold_in(tf.constant([seed, 0]), number)
+
+
+def _drop_bookkeeping(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {key: batch[key] for key in ("image", "label", "weight")}
+
+
+def _finish(ds: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.deterministic = True
+    policy = tf.data.experimental.AutoShardPolicy.OFF
+    options.experimental_distribute.auto_shard_policy = policy
+    # Images are decoded in parallel; splitting single ops further only costs.
+    options.threading.max_intra_op_parallelism = 1
+    return ds.with_options(options).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,14 @@
+"""Layer 2: training and transfer, joining data, models and optimisation under ``tf.distribute``."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "actions": ["Preempted"],
+        "dry": ["dry_run"],
+        "predict": ["evaluate"],
+        "run": ["pretrain", "transfer"],
+        "step": ["EngineCache"],
+    },
+)

@@ -1,0 +1,216 @@
+"""What happens around the optimisation steps: log, evaluate, checkpoint, stop.
+
+An action is due at multiples of its interval and at the end of the run.
+"""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from keras_transfer.core import runs
+from keras_transfer.core.errors import UserError
+from keras_transfer.training import checkpoints
+from keras_transfer.training.loop import Progress
+from keras_transfer.training.step import Engine
+
+_NEVER = np.iinfo(np.int64).max
+
+# The exit code that batch scripts answer with a requeue: EX_TEMPFAIL of sysexits.h.
+REQUEUE_EXIT_CODE = 75
+
+
+class Preempted(Exception):
+    """The run was asked to stop and has saved its state; starting it again continues it."""
+
+
+class _Periodic:
+    """An action that is due every ``every`` steps; 0 is only at the end."""
+
+    def __init__(self, every: int):
+        self._every = every
+
+    def next(self, step: int) -> int:
+        return (step // self._every + 1) * self._every if self._every else _NEVER
+
+    def _due(self, progress: Progress) -> bool:
+        at_end = progress.step == progress.total_steps
+        return at_end or bool(self._every and progress.step % self._every == 0)
+
+
+class StopOnNonFinite:
+    """Stops at the first loss or gradient norm that is NaN or infinite, naming its step."""
+
+    def __init__(self, run_dir: Path):
+        self._run_dir = run_dir
+
+    def next(self, step: int) -> int:
+        return _NEVER
+
+    def __call__(self, progress: Progress) -> None:
+        for name in ("loss", "grad_norm", "param_norm"):
+            bad = np.flatnonzero(~np.isfinite(progress.values[name]))
+            if len(bad):
+                step = progress.step - progress.window_steps + int(bad[0]) + 1
+                value = progress.values[name][bad[0]]
+                raise UserError(
+                    f"{self._run_dir}: {name} became {value} at step {step}; the last checkpoint "
+                    "is from before. Lower optim.base_lr, lengthen schedule.warmup or switch "
+                    "optim.clipping on."
+                )
+
+
+class Log(_Periodic):
+    """Writes ``metrics.jsonl`` and TensorBoard scalars: means since the last line."""
+
+    def __init__(self, run_dir: Path, every: int, config_text: str, global_batch_size: int):
+        super().__init__(every)
+        self._run_dir = run_dir
+        self._batch = global_batch_size
+        self._writer = tf.summary.create_file_writer(str(run_dir / runs.TENSORBOARD_DIR))
+        self._columns: dict[str, list[np.ndarray]] = {}
+        self._seconds = 0.0
+        with self._writer.as_default(step=0):
+            tf.summary.text("config", f"```\n{config_text}\n```")
+
+    def __call__(self, progress: Progress) -> None:
+        for name, values in progress.values.items():
+            self._columns.setdefault(name, []).append(values)
+        self._seconds += progress.window_seconds
+        if not self._due(progress):
+            return
+        columns = {name: np.concatenate(values) for name, values in self._columns.items()}
+        row = {f"train/{name}": float(np.mean(values)) for name, values in columns.items()}
+        # The rate in force, not a mean over a change of it.
+        row["train/learning_rate"] = float(columns["learning_rate"][-1])
+        images = len(columns["loss"]) * self._batch
+        row["images_per_second"] = images / self._seconds
+        self.write(progress.step, row)
+        self._columns, self._seconds = {}, 0.0
+
+    def write(self, step: int, row: dict[str, float]) -> None:
+        """Writes one line and the same scalars."""
+        runs.append_metrics(self._run_dir, {"step": step, **row})
+        with self._writer.as_default(step=step):
+            for name, value in row.items():
+                tf.summary.scalar(name, value)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the TensorBoard file."""
+        self._writer.close()
+
+
+class Evaluate(_Periodic):
+    """Evaluates on the validation split and logs the metrics."""
+
+    def __init__(self, every: int, evaluate: Callable[[], dict[str, float]], log: Log):
+        super().__init__(every)
+        self._evaluate, self._log = evaluate, log
+
+    def _due(self, progress: Progress) -> bool:
+        # The end of the run has its own evaluation, with predictions.
+        return progress.step < progress.total_steps and super()._due(progress)
+
+    def __call__(self, progress: Progress) -> None:
+        if self._due(progress):
+            values = {f"val/{name}": value for name, value in self._evaluate().items()}
+            self._log.write(progress.step, values)
+
+
+class Checkpoint(_Periodic):
+    """Saves model, optimiser, step and time spent."""
+
+    def __init__(self, run_dir: Path, engine: Engine, every: int, keep: int, keep_every: int):
+        super().__init__(every)
+        self._folder = run_dir / runs.CHECKPOINT_DIR
+        self._engine, self._keep, self._keep_every = engine, keep, keep_every
+        self.at_end = True
+
+    def __call__(self, progress: Progress) -> None:
+        at_end = progress.step == progress.total_steps
+        if self._due(progress) and (self.at_end or not at_end):
+            self.save(progress)
+
+    def save(self, progress: Progress) -> Path:
+        """Writes a checkpoint now and lets old ones go."""
+        header = {"seconds": progress.seconds}
+        variables = self._engine.variables()
+        path = checkpoints.save(self._folder, progress.step, variables, header)
+        checkpoints.prune(self._folder, self._keep, self._keep_every)
+        return path
+
+
+class StopOnSignal:
+    """Turns SIGTERM and SIGUSR1 into a checkpoint and ``Preempted``; use it as a context.
+
+    The handler only sets a flag: the step under way is finished first. A second signal while the
+    checkpoint is written changes nothing, so it cannot be cut short by it.
+    """
+
+    signals = (signal.SIGTERM, signal.SIGUSR1)
+
+    def __init__(self, checkpoint: Checkpoint):
+        self._checkpoint = checkpoint
+        self._received: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopOnSignal":
+        for number in self.signals:
+            try:
+                self._previous[number] = signal.signal(number, self._note)
+            except ValueError:  # not the main thread (a notebook, a test): signals stay as they are
+                break
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: object) -> None:
+        self._received = number
+
+    def next(self, step: int) -> int:
+        return _NEVER
+
+    def __call__(self, progress: Progress) -> None:
+        if self._received is not None and progress.step < progress.total_steps:
+            path = self._checkpoint.save(progress)
+            name = signal.Signals(self._received).name
+            raise Preempted(f"{name} at step {progress.step}: saved {path}; start again to go on.")
+
+
+class ShowProgress:
+    """A progress bar with loss, images/s and the time that is left."""
+
+    def __init__(self, label: str, progress: Progress, global_batch_size: int):
+        self._batch = global_batch_size
+        self._bar = tqdm(
+            total=progress.total_steps,
+            initial=progress.step,
+            desc=label,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=1.0,
+            file=sys.stderr,
+        )
+
+    def next(self, step: int) -> int:
+        return _NEVER
+
+    def __call__(self, progress: Progress) -> None:
+        rate = progress.window_steps * self._batch / progress.window_seconds
+        loss = float(progress.values["loss"][-1])
+        self._bar.set_postfix_str(f"loss {loss:.4f}, {rate:.0f} images/s", refresh=False)
+        self._bar.update(progress.step - self._bar.n)
+        if progress.step == progress.total_steps:
+            self._bar.close()
+
+    def close(self) -> None:
+        """Leaves the bar as it is."""
+        self._bar.close()

@@ -1,0 +1,76 @@
+"""The outer loop: run a window of compiled steps, let the actions look, repeat."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from keras_transfer.training.step import Engine
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        step: Optimisation steps done.
+        total_steps: Optimisation steps of the whole run.
+        seconds: Time spent in optimisation steps, over all (re)starts.
+        values: Column name -> float32[n] of the last window's n steps.
+        window_seconds: Time the last window took.
+    """
+
+    step: int
+    total_steps: int
+    seconds: float = 0.0
+    values: dict[str, np.ndarray] = field(default_factory=dict)
+    window_seconds: float = 0.0
+
+    @property
+    def window_steps(self) -> int:
+        """Steps of the last window."""
+        return len(self.values["loss"])
+
+
+class Action(Protocol):
+    """Looks at a run between two windows; everything but optimisation is an action."""
+
+    def next(self, step: int) -> int:
+        """Returns the first step after ``step`` at which the action must look."""
+
+    def __call__(self, progress: Progress) -> None:
+        """Looks; called after every window, which ends at ``next`` or before."""
+
+
+def run(
+    engine: Engine,
+    iterator: Iterator,
+    learning_rate: Callable[[np.ndarray], np.ndarray],
+    progress: Progress,
+    actions: Sequence[Action],
+    steps_per_call: int,
+) -> None:
+    """Trains from ``progress.step`` to ``progress.total_steps``.
+
+    Args:
+        engine: What trains.
+        iterator: Batches, starting at ``progress.step``.
+        learning_rate: int64[n] steps, counted from 0 -> float64[n] rates.
+        progress: Updated in place.
+        actions: Called after each window, in this order.
+        steps_per_call: Longest window.
+    """
+    while progress.step < progress.total_steps:
+        limits = [progress.total_steps, progress.step + steps_per_call]
+        end = min(limits + [action.next(progress.step) for action in actions])
+        rates = learning_rate(np.arange(progress.step, end))
+        start = time.perf_counter()
+        values = engine.train(iterator, rates)
+        progress.window_seconds = time.perf_counter() - start
+        progress.values = {**values, "learning_rate": rates}
+        progress.seconds += progress.window_seconds
+        progress.step = end
+        for action in actions:
+            action(progress)

@@ -1,0 +1,75 @@
+"""Prediction of whole splits, and the verb that evaluates a finished run on any dataset."""
+
+from pathlib import Path
+
+import numpy as np
+
+from keras_transfer import evaluation, models
+from keras_transfer.core import runs
+from keras_transfer.core.config import RunConfig
+from keras_transfer.core.labels import LabelSpace
+from keras_transfer.data import augment, pipeline
+from keras_transfer.data.dataset import Dataset
+from keras_transfer.training import weights
+from keras_transfer.training.step import Engine, Shape
+
+# The metric that tables show.
+PRIMARY_METRIC = {"multiclass": "accuracy", "multilabel": "mean_auc"}
+
+
+def predict(
+    engine: Engine,
+    examples: pipeline.Examples,
+    eval_pipeline: augment.Pipeline,
+    batch_size: int,
+    read_threads: int = 8,
+) -> evaluation.Predictions:
+    """Predicts every example exactly once; the batch size changes nothing but speed."""
+    part = engine.slice(batch_size, training=False)
+    logits = engine.predict(
+        lambda: pipeline.eval_dataset(examples, eval_pipeline, part, read_threads=read_threads),
+        examples,
+    )
+    weight = np.isfinite(examples.label).astype(np.float32)
+    return evaluation.Predictions(
+        example_id=examples.example_ids(), label=examples.label, logits=logits, weight=weight
+    )
+
+
+def evaluate(
+    run_dir: Path, data_dir: str, split: str, *, batch_size: int = 128
+) -> tuple[evaluation.Report, Path]:
+    """Evaluates the weights of a finished run on a split of any dataset with its labels.
+
+    Args:
+        run_dir: A finished run.
+        data_dir: Dataset folder; "" is the run's own data.
+        split: Split to evaluate.
+        batch_size: Examples per step.
+
+    Returns:
+        The metrics, and the file of predictions written into the run directory.
+
+    Raises:
+        UserError: If run, data or split are missing, or the labels do not fit.
+    """
+    run_dir = Path(run_dir)
+    config = runs.read_config(run_dir)
+    card = weights.read_card(run_dir)
+    folders = [data_dir] if data_dir else list(config.data.dirs)
+    examples = pipeline.Examples(
+        [Dataset(folder) for folder in folders], split, labels=card.label_space
+    )
+    engine = _engine(config, card.label_space)
+    models.load_npz(engine.model, run_dir / runs.WEIGHTS_FILE, head="load")
+    eval_pipeline = augment.compose(card.eval)
+    predictions = predict(engine, examples, eval_pipeline, batch_size, config.runtime.read_threads)
+    # Another dataset has a split of the same name: its own folder name tells them apart.
+    name = f"{examples.name}.{split}".replace("/", ".") if data_dir else split
+    path = run_dir / runs.PREDICTIONS_DIR / f"{name}.npz"
+    evaluation.save_predictions(path, predictions, card.label_space)
+    return evaluation.compute(predictions, card.label_space), path
+
+
+def _engine(config: RunConfig, labels: LabelSpace) -> Engine:
+    return Engine(Shape.of(config, labels), config.runtime)

@@ -1,0 +1,252 @@
+"""The verbs that train: pretrain and transfer."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from keras_transfer import evaluation, models
+from keras_transfer.core import config as config_lib
+from keras_transfer.core import runs
+from keras_transfer.core.config import PretrainConfig, TransferConfig
+from keras_transfer.core.errors import UserError
+from keras_transfer.core.seeds import derive
+from keras_transfer.data import pipeline
+from keras_transfer.training import actions, checkpoints, cluster, loop, predict, weights
+from keras_transfer.training.setup import Setup, prepare
+from keras_transfer.training.step import Engine, EngineCache
+
+
+def pretrain(
+    config: PretrainConfig,
+    workdir: Path,
+    *,
+    resume: str = "",
+    engines: EngineCache | None = None,
+) -> None:
+    """Pre-trains, evaluates, and leaves ``weights.npz`` and ``weights.json`` in the run directory.
+
+    Weights come from, in this order: the newest checkpoint in ``workdir``, ``resume``,
+    ``config.model.init``, scratch.
+
+    Args:
+        config: The run.
+        workdir: Run directory; a finished one is left as it is.
+        resume: Another run directory whose newest checkpoint (weights, optimiser, step) to go on
+            from.
+        engines: Shares the compiled step between runs of one shape.
+
+    Raises:
+        UserError: If anything is wrong that can be known before the first step, or on NaN.
+        actions.Preempted: After a signal; the same call continues the run.
+    """
+    _run(config, Path(workdir), resume=resume, engines=engines or EngineCache())
+
+
+def transfer(
+    config: TransferConfig,
+    workdir: Path,
+    *,
+    engines: EngineCache | None = None,
+) -> None:
+    """Fine-tunes on one target with some shots and one seed, and evaluates. See ``pretrain``.
+
+    The training examples chosen are listed in ``fewshot.json``.
+    """
+    _run(config, Path(workdir), resume="", engines=engines or EngineCache())
+
+
+def _run(config: config_lib.RunConfig, workdir: Path, *, resume: str, engines: EngineCache) -> None:
+    setup = prepare(config)
+    runs.check_same(workdir, setup.config)
+    if runs.is_finished(workdir):
+        logging.info("%s is finished already.", workdir)
+        return
+    engine = engines.get(setup.shape, setup.config.runtime)
+    progress, origin = _initialise(engine, setup, workdir, resume)
+    facts = {
+        "initialised_from": origin,
+        "devices": cluster.describe(engine.strategy),
+        "data": setup.fingerprints,
+        "seeds": {
+            name: derive(setup.config.seed, name)
+            for name in ("init", "order", "augment", "mixup", "fewshot")
+        },
+    }
+    runs.start(workdir, setup.config, facts)
+    runs.truncate_metrics(workdir, progress.step)
+    if isinstance(setup.config, TransferConfig) and setup.config.num_shots is not None:
+        chosen = setup.train.example_ids().tolist()
+        runs.write_json(workdir / runs.FEWSHOT_FILE, chosen)
+    try:
+        _train(engine, setup, workdir, progress)
+        _finish(engine, setup, workdir, progress)
+    except tf.errors.InvalidArgumentError:
+        for examples in setup.examples.values():
+            cause = examples.explain_undecodable()
+            if cause:
+                raise cause from None
+        raise
+
+
+def _initialise(
+    engine: Engine, setup: Setup, workdir: Path, resume: str
+) -> tuple[loop.Progress, str]:
+    """Gives the engine its weights. The one place that decides where they come from.
+
+    Order: own checkpoint, ``resume``, ``model.init``, scratch.
+
+    Returns:
+        Where the run stands, and where the weights came from, in words.
+    """
+    config = setup.config
+    progress = loop.Progress(step=0, total_steps=setup.total_steps)
+    engine.reset(config.seed, config.model.head_init)
+    origin = f"scratch, seed {config.seed}"
+    header = checkpoints.restore_latest(workdir / runs.CHECKPOINT_DIR, engine.variables())
+    if header is not None:
+        origin = f"own checkpoint of step {header['step']}"
+    elif resume:
+        header = checkpoints.restore_latest(Path(resume) / runs.CHECKPOINT_DIR, engine.variables())
+        if header is None:
+            raise UserError(f"--resume: {resume} holds no usable checkpoint.")
+        origin = f"checkpoint of step {header['step']} in {resume}"
+    elif setup.init_file is not None:
+        report = models.load_npz(engine.model, setup.init_file, head="skip")
+        origin = f"{setup.init_file}, new head ({config.model.head_init})"
+        logging.info("%s: %s", setup.init_file, report)
+    if header is not None:
+        progress.step, progress.seconds = header["step"], header["seconds"]
+        if progress.step > setup.total_steps:
+            raise UserError(
+                f"The checkpoint is of step {progress.step}, the run has {setup.total_steps}."
+            )
+    logging.info("%s: initialised from %s.", workdir, origin)
+    return progress, origin
+
+
+def _train(engine: Engine, setup: Setup, workdir: Path, progress: loop.Progress) -> None:
+    config = setup.config
+    batch = config.train.global_batch_size
+    text = json.dumps(config_lib.to_dict(config), indent=1)
+    log = actions.Log(workdir, setup.interval("log_every"), text, batch)
+    checkpoint = actions.Checkpoint(
+        workdir,
+        engine,
+        setup.interval("checkpoint_every"),
+        config.train.keep,
+        setup.interval("keep_every"),
+        # A finished transfer leaves weights, not the state of its optimiser.
+        at_end=isinstance(config, PretrainConfig),
+    )
+    val = config.data.val_split
+    bar = actions.ShowProgress(setup.title, progress, batch)
+    with actions.StopOnSignal(checkpoint) as stop:
+        looks: list[Any] = [actions.StopOnNonFinite(workdir), bar, log]
+        if val and setup.interval("eval_every"):
+            looks.append(
+                actions.Evaluate(
+                    setup.interval("eval_every"),
+                    lambda: _headline(_predict(engine, setup, val)[1]),
+                    log,
+                )
+            )
+        iterator = engine.iterate(
+            lambda: pipeline.train_dataset(
+                setup.train,
+                setup.train_pipeline,
+                engine.slice(batch, training=True),
+                seed=config.seed,
+                start_step=progress.step,
+                mixup=config.data.mixup or 0.0,
+                read_threads=config.runtime.read_threads,
+            )
+        )
+        try:
+            loop.run(
+                engine,
+                iterator,
+                setup.learning_rate,
+                progress,
+                [*looks, checkpoint, stop],
+                config.runtime.steps_per_call,
+            )
+        finally:
+            bar.close()
+            log.close()
+
+
+def _predict(
+    engine: Engine, setup: Setup, split: str
+) -> tuple[evaluation.Predictions, evaluation.Report]:
+    examples, config = setup.examples[split], setup.config
+    predictions = predict.predict(
+        engine,
+        examples,
+        setup.eval_pipeline,
+        config.train.eval_batch_size,
+        config.runtime.read_threads,
+    )
+    return predictions, evaluation.compute(predictions, setup.labels)
+
+
+def _headline(report: evaluation.Report) -> dict[str, float]:
+    """The metrics that are one number, without those per class."""
+    return {name: value for name, value in report.values.items() if "/" not in name}
+
+
+def _finish(engine: Engine, setup: Setup, workdir: Path, progress: loop.Progress) -> None:
+    """Evaluates, then writes weights and last of all the result."""
+    config = setup.config
+    rows: list[runs.ResultRow] = []
+    undefined: dict[str, list[str]] = {}
+    for split in dict.fromkeys(s for s in (config.data.val_split, config.data.test_split) if s):
+        predictions, report = _predict(engine, setup, split)
+        path = workdir / runs.PREDICTIONS_DIR / f"{split}.npz"
+        evaluation.save_predictions(path, predictions, setup.labels)
+        undefined |= {f"{split}/{name}": list(v) for name, v in report.undefined.items()}
+        rows += _rows(setup, split, report, len(predictions), progress.step)
+    models.save_npz(engine.model, workdir / runs.WEIGHTS_FILE)
+    weights.write_card(
+        workdir,
+        weights.WeightsCard(
+            arch=config.model.name,
+            source=setup.lineage,
+            normalisation=setup.eval_pipeline.normalisation,
+            train=setup.train_pipeline.text,
+            eval=setup.eval_pipeline.text,
+            task=setup.labels.task,
+            labels=setup.labels.names,
+            step=progress.step,
+        ),
+    )
+    primary = predict.PRIMARY_METRIC[setup.labels.task]
+    runs.write_result(workdir, rows, primary_metric=primary, undefined=undefined)
+    for row in rows:
+        if row.metric == primary:
+            logging.info("%s: %s %s %.4f", workdir, row.split, primary, row.value)
+
+
+def _rows(
+    setup: Setup, split: str, report: evaluation.Report, num_examples: int, step: int
+) -> Iterable[runs.ResultRow]:
+    config = setup.config
+    return [
+        runs.ResultRow(
+            run_id=config_lib.digest(config),
+            source=setup.source,
+            arch=setup.arch,
+            target=setup.target,
+            shots=config.num_shots if isinstance(config, TransferConfig) else None,
+            seed=config.seed,
+            split=split,
+            metric=metric,
+            value=float(value),
+            num_examples=num_examples,
+            step=step,
+        )
+        for metric, value in report.values.items()
+    ]

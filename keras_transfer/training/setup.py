@@ -1,0 +1,222 @@
+"""Everything a run needs before it may start, checked: data, strings, schedule, weights, names.
+
+All that can be wrong with a run and be known without a training step is found here.
+"""
+
+import copy
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from keras_transfer import models
+from keras_transfer.core import duration
+from keras_transfer.core.config import HYPERRULE, RunConfig, TransferConfig
+from keras_transfer.core.errors import CorruptFileError, UserError
+from keras_transfer.core.labels import LabelSpace
+from keras_transfer.core.sampling import few_shot
+from keras_transfer.data import augment
+from keras_transfer.data.dataset import Dataset
+from keras_transfer.data.pipeline import Examples
+from keras_transfer.optim import hyperrule, schedules
+from keras_transfer.training import weights
+from keras_transfer.training.step import Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """A run that is ready to start.
+
+    Attributes:
+        config: The resolved config: durations in steps, strings written out.
+        labels: What the outputs of the head mean.
+        examples: Split name -> examples; the training split after few-shot selection.
+        train_pipeline: Augmentation of training.
+        eval_pipeline: Augmentation of evaluation.
+        total_steps: Optimisation steps of the run.
+        learning_rate: int64[n] steps -> float64[n] rates.
+        init_file: Weights to start from, or None.
+        init_card: Their card, or None.
+        source: Name of the pre-training data in results, or ``scratch``.
+        target: Name of the data that is evaluated in results.
+        fingerprints: Dataset folder -> fingerprint of its content.
+    """
+
+    config: RunConfig
+    labels: LabelSpace
+    examples: dict[str, Examples]
+    train_pipeline: augment.Pipeline
+    eval_pipeline: augment.Pipeline
+    total_steps: int
+    learning_rate: Callable[[np.ndarray], np.ndarray]
+    init_file: Path | None
+    init_card: weights.WeightsCard | None
+    source: str
+    target: str
+    fingerprints: dict[str, str]
+
+    @property
+    def train(self) -> Examples:
+        """The training examples."""
+        return self.examples[self.config.data.train_split]
+
+    @property
+    def shape(self) -> Shape:
+        """What the compiled step depends on."""
+        return Shape.of(self.config, self.labels)
+
+    @property
+    def lineage(self) -> str:
+        """What the finished weights were trained on: ``source``, or ``source>target``."""
+        is_transfer = isinstance(self.config, TransferConfig)
+        return f"{self.source}>{self.target}" if is_transfer else self.source
+
+    @property
+    def title(self) -> str:
+        """The run in a few words, for progress bars."""
+        if not isinstance(self.config, TransferConfig):
+            return f"pre-train {self.arch} on {self.source}"
+        shots = self.config.shots if self.config.num_shots is None else f"{self.config.shots}-shot"
+        return f"{self.source} > {self.target}, {shots}, seed {self.config.seed}"
+
+    @property
+    def arch(self) -> str:
+        """Architecture as results name it, such as ``r50x1``."""
+        return self.config.model.name.removeprefix("bit-")
+
+    def interval(self, name: str) -> int:
+        """Returns an interval of ``config.train`` in steps."""
+        return _steps(
+            f"train.{name}",
+            getattr(self.config.train, name),
+            self.config,
+            self.train,
+            self.total_steps,
+        )
+
+
+def prepare(config: RunConfig) -> Setup:
+    """Checks a config against data, registries and weights, and resolves what it leaves open.
+
+    Raises:
+        UserError: Naming the first thing that is wrong and what to do.
+    """
+    config = copy.deepcopy(config)
+    config.validate()
+    models.check_name(config.model.name)
+    init_file, init_card = weights.find(config.model.init, config.model.name)
+    datasets = [Dataset(folder) for folder in config.data.dirs]
+    data = config.data
+    examples = {
+        split: Examples(datasets, split)
+        for split in (data.train_split, data.val_split, data.test_split)
+        if split
+    }
+    train = examples[data.train_split]
+    target = config.name or "+".join(dataset.name for dataset in datasets)
+    shots = None
+    if isinstance(config, TransferConfig):
+        shots = config.num_shots
+    if shots is not None:
+        chosen = few_shot(train.label, shots, config.seed, train.labels.names)
+        train = examples[data.train_split] = train.subset(chosen)
+    train_pipeline, eval_pipeline = _pipelines(config, train, init_card)
+    total_steps, learning_rate = _schedule(config, train)
+    setup = Setup(
+        config=config,
+        labels=train.labels,
+        examples=examples,
+        train_pipeline=train_pipeline,
+        eval_pipeline=eval_pipeline,
+        total_steps=total_steps,
+        learning_rate=learning_rate,
+        init_file=init_file,
+        init_card=init_card,
+        source=_source(config, init_card, target),
+        target=target,
+        fingerprints={str(dataset.path): dataset.fingerprint for dataset in datasets},
+    )
+    for name in ("log_every", "eval_every", "checkpoint_every", "keep_every"):
+        setup.interval(name)
+    return setup
+
+
+def _source(config: RunConfig, card: weights.WeightsCard | None, target: str) -> str:
+    """The data that pre-trained the weights; a pre-training run is its own source."""
+    if isinstance(config, TransferConfig):
+        return card.source if card else weights.SCRATCH
+    return target
+
+
+def _pipelines(
+    config: RunConfig, train: Examples, card: weights.WeightsCard | None
+) -> tuple[augment.Pipeline, augment.Pipeline]:
+    """Compiles both strings, and writes what the HyperRule chose back into the config."""
+    data = config.data
+    if HYPERRULE in (data.train, data.eval):
+        normalisation = card.normalisation if card else weights.BIT_NORMALISATION
+        resize, crop = hyperrule.resolution(*_image_size(train))
+        if data.train == HYPERRULE:
+            data.train = f"decode|resize({resize})|random_crop({crop})|random_flip|{normalisation}"
+        if data.eval == HYPERRULE:
+            data.eval = f"decode|resize({crop})|{normalisation}"
+    pipelines = augment.compose(data.train), augment.compose(data.eval)
+    for name, pipeline in zip(("data.train", "data.eval"), pipelines):
+        if pipeline.output_size is None:
+            raise UserError(f"{name}: {pipeline.text!r} gives images of no fixed size: crop them.")
+        if card and pipeline.normalisation != card.normalisation:
+            raise UserError(
+                f"{name} ends with {pipeline.normalisation!r}, but the weights of "
+                f"{config.model.init} were trained with {card.normalisation!r}: use theirs."
+            )
+    if pipelines[1].is_random:
+        raise UserError(f"data.eval must not be random: {data.eval!r}.")
+    return pipelines
+
+
+def _image_size(examples: Examples) -> tuple[int, int]:
+    """Height and width of the first image, from its header."""
+    try:
+        width, height = Image.open(io.BytesIO(examples.image(0))).size
+    except OSError as error:
+        name = examples.example_ids()[0]
+        raise CorruptFileError(f"The image of example {name!r} is unreadable: {error}.") from None
+    return height, width
+
+
+def _schedule(config: RunConfig, train: Examples) -> tuple[int, Callable[[np.ndarray], np.ndarray]]:
+    """Returns the length of the run and its learning rates; fills in mixup of the HyperRule."""
+    count, batch, plan = len(train), config.train.global_batch_size, config.schedule
+    if config.data.mixup is None:
+        config.data.mixup = hyperrule.mixup_alpha(count)
+    if plan.duration == HYPERRULE:
+        plan.duration = f"{hyperrule.total_steps(count)} steps"
+    total = _steps("schedule.duration", plan.duration, config, train)
+    if total < 1:
+        raise UserError(f"schedule.duration: {plan.duration!r} is no step at all.")
+    optim = config.optim
+    scale = batch / optim.base_batch_size if optim.base_batch_size else 1.0
+    arguments: dict[str, Any] = {"total_steps": total, "peak": optim.base_lr * scale}
+    if plan.name == "bit":
+        arguments["num_examples"] = count
+    else:
+        arguments["warmup_steps"] = _steps("schedule.warmup", plan.warmup, config, train, total)
+    return total, schedules.make(plan.name, **arguments)
+
+
+def _steps(
+    name: str, text: str, config: RunConfig, train: Examples, total_steps: int | None = None
+) -> int:
+    try:
+        return duration.to_steps(
+            text,
+            global_batch_size=config.train.global_batch_size,
+            num_examples=len(train),
+            total_steps=total_steps,
+        )
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None

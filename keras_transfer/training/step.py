@@ -1,0 +1,229 @@
+"""The inner loop: windows of optimisation steps and prediction, compiled once per shape."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_transfer import models, optim
+from keras_transfer.core.config import RunConfig, RuntimeConfig
+from keras_transfer.core.labels import MULTILABEL, LabelSpace
+from keras_transfer.data.pipeline import Examples, Slice
+from keras_transfer.optim import losses
+from keras_transfer.training import cluster
+
+# What one optimisation step reports, in the order of the columns of a window's result.
+COLUMNS = ("loss", "accuracy", "grad_norm", "param_norm", "update_norm", "clipped_share")
+
+Batch = dict[str, tf.Tensor]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a compiled step depends on: runs with equal shapes share one engine.
+
+    Attributes:
+        arch: Registered model name.
+        task: ``multiclass`` or ``multilabel``.
+        num_classes: Outputs of the head.
+        global_batch_size: Examples per step.
+        accumulation: Micro-batches per replica and step.
+        optim: Optimiser settings, without the learning rate.
+        runtime: Precision, XLA and devices.
+    """
+
+    arch: str
+    task: str
+    num_classes: int
+    global_batch_size: int
+    accumulation: int
+    optim: tuple
+    runtime: tuple
+
+    @classmethod
+    def of(cls, config: RunConfig, labels: LabelSpace) -> "Shape":
+        """Collects the shape of a run."""
+        o, r = config.optim, config.runtime
+        return cls(
+            arch=config.model.name,
+            task=labels.task,
+            num_classes=labels.num_classes,
+            global_batch_size=config.train.global_batch_size,
+            accumulation=config.train.accumulation,
+            optim=(o.momentum, o.nesterov, o.weight_decay, o.decay_mask, o.clipping),
+            runtime=(r.precision, r.xla, r.replicas, r.deterministic),
+        )
+
+
+class Engine:
+    """Model, optimiser and the compiled functions over them, for runs of one shape.
+
+    The learning rates of a window are an argument of the compiled function, and weights are
+    assigned in place: another run, schedule or data set of the same shape traces nothing again.
+
+    Attributes:
+        model: The network.
+        optimizer: ``AGC`` around ``SGD``.
+        strategy: Where it runs.
+    """
+
+    def __init__(self, shape: Shape, runtime: RuntimeConfig):
+        cluster.configure(runtime)
+        self.shape = shape
+        self.strategy = cluster.strategy(runtime)
+        self._loss = losses.for_task(shape.task)
+        momentum, nesterov, weight_decay, decay_mask, clipping = shape.optim
+        with self.strategy.scope():
+            self.model = models.build(shape.arch, shape.num_classes)
+            self.optimizer = optim.AGC(
+                optim.SGD(
+                    0.0,
+                    momentum=momentum,
+                    nesterov=nesterov,
+                    weight_decay=weight_decay,
+                    decay_mask=decay_mask,
+                ),
+                clipping=clipping or None,
+            )
+            self.optimizer.build(self.model.trainable_variables)
+        self._gradients: Callable = self._micro_gradients
+        if runtime.xla:
+            self._gradients = tf.function(self._micro_gradients, jit_compile=True)
+        self._window = tf.function(self._window_in_graph, reduce_retracing=True)
+        self._predict = tf.function(self._predict_in_graph, reduce_retracing=True)
+
+    @property
+    def pieces(self) -> int:
+        """Batches per step and process: replicas times micro-batches."""
+        return self.strategy.num_replicas_in_sync * self.shape.accumulation
+
+    def slice(self, global_batch_size: int, *, training: bool) -> Slice:
+        """Returns this process's share of a global batch."""
+        pieces = self.pieces if training else self.strategy.num_replicas_in_sync
+        return Slice(global_batch_size=global_batch_size, pieces=pieces)
+
+    def reset(self, seed: int, head_init: str) -> None:
+        """Gives model and optimiser the state of a fresh run, in place."""
+        models.reinitialize(self.model, seed, head_init=head_init)
+        for variable in self.optimizer.variables:
+            variable.assign(tf.zeros_like(variable))
+
+    def variables(self) -> dict[str, Any]:
+        """Returns everything a checkpoint holds: name -> variable of model and optimiser."""
+        found = {f"model/{v.path}": v for v in self.model.variables}
+        return found | {f"optimizer/{v.path}": v for v in self.optimizer.variables}
+
+    def iterate(self, make: Callable[[], tf.data.Dataset]) -> Iterator:
+        """Returns an iterator that hands each replica its next batch."""
+        return iter(self.strategy.distribute_datasets_from_function(lambda _: make()))
+
+    def train(self, iterator: Iterator, learning_rates: np.ndarray) -> dict[str, np.ndarray]:
+        """Runs one window: as many optimisation steps as there are learning rates.
+
+        Args:
+            iterator: From ``iterate``.
+            learning_rates: float[n], one per step.
+
+        Returns:
+            ``COLUMNS`` name -> float32[n].
+        """
+        rows = self._window(iterator, tf.constant(learning_rates, tf.float32)).numpy()
+        return dict(zip(COLUMNS, rows.T))
+
+    def _window_in_graph(self, iterator: Iterator, learning_rates: tf.Tensor) -> tf.Tensor:
+        steps = tf.shape(learning_rates)[0]
+        rows = tf.TensorArray(tf.float32, size=steps, element_shape=[len(COLUMNS)])
+        for step in tf.range(steps):
+            self.optimizer.learning_rate.assign(learning_rates[step])
+            batches = [next(iterator) for _ in range(self.shape.accumulation)]
+            sums = self.strategy.run(self._replica_step, args=(batches,))
+            loss, accuracy = tf.unstack(
+                self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+            )
+            norms = self.optimizer.statistics()
+            row = [loss, accuracy, *(norms[name] for name in COLUMNS[2:])]
+            rows = rows.write(step, tf.stack(row))
+        return rows.stack()
+
+    def _replica_step(self, batches: list[Batch]) -> tf.Tensor:
+        """One optimisation step of one replica; returns its share of [loss, accuracy]."""
+        known = tf.add_n([tf.reduce_sum(batch["weight"]) for batch in batches])
+        if self.shape.task == MULTILABEL:
+            # The mean is over the known labels of the global batch, which no replica sees alone.
+            context = tf.distribute.get_replica_context()
+            total = tf.maximum(context.all_reduce(tf.distribute.ReduceOp.SUM, known), 1.0)
+        else:
+            total = tf.constant(float(self.shape.global_batch_size))
+        gradients, sums = self._gradients(batches[0], total)
+        for batch in batches[1:]:
+            more, more_sums = self._gradients(batch, total)
+            gradients = [a + b for a, b in zip(gradients, more)]
+            sums += more_sums
+        # Keras adds the replicas' gradients up; each is already divided by the global count.
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+        return sums
+
+    def _micro_gradients(self, batch: Batch, total: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        with tf.GradientTape() as tape:
+            logits = self.model(batch["image"], training=True)
+            loss_sum, _ = self._loss(batch["label"], logits, batch["weight"])
+            loss = loss_sum / total
+        gradients = tape.gradient(loss, self.model.trainable_variables)
+        return gradients, tf.stack([loss, _agreement(batch, logits) / total])
+
+    def predict(self, make: Callable[[], tf.data.Dataset], examples: Examples) -> np.ndarray:
+        """Computes the logits of all examples, each exactly once.
+
+        Args:
+            make: Builds ``pipeline.eval_dataset`` over the examples.
+            examples: What is predicted.
+
+        Returns:
+            float32[n, C], in the order of the examples.
+        """
+        logits = np.full((len(examples), self.shape.num_classes), np.nan, np.float32)
+        seen = np.zeros(len(examples), np.int32)
+        for batch in self.strategy.distribute_datasets_from_function(lambda _: make()):
+            index, values = (t.numpy() for t in self._predict(batch))
+            real = index >= 0
+            logits[index[real]] = values[real]
+            np.add.at(seen, index[real], 1)
+        if not (seen == 1).all():
+            raise RuntimeError(f"{(seen != 1).sum()} examples were not predicted exactly once.")
+        return logits
+
+    def _predict_in_graph(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        logits = self.strategy.run(lambda b: self.model(b["image"], training=False), args=(batch,))
+        return (
+            self.strategy.gather(batch["index"], axis=0),
+            self.strategy.gather(logits, axis=0),
+        )
+
+
+def _agreement(batch: Batch, logits: tf.Tensor) -> tf.Tensor:
+    """Sums the weights of right answers: top-1, or each known label at probability 0.5."""
+    label = batch["label"]
+    if label.shape.rank == 2 and batch["weight"].shape.rank == 2:
+        right = (logits > 0) == (label > 0.5)  # [B, C]
+    else:
+        truth = label if label.shape.rank == 1 else tf.argmax(label, axis=-1, output_type=tf.int32)
+        right = tf.argmax(logits, axis=-1, output_type=tf.int32) == truth  # [B]
+    return tf.reduce_sum(tf.where(right, batch["weight"], 0.0))
+
+
+class EngineCache:
+    """Keeps the engine of the last shape, so that runs of one shape are traced once."""
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+
+    def get(self, shape: Shape, runtime: RuntimeConfig) -> Engine:
+        """Returns an engine for a shape; the one before is let go if its shape differs."""
+        if self._engine is None or self._engine.shape != shape:
+            self._engine = None
+            keras.backend.clear_session()
+            self._engine = Engine(shape, runtime)
+        return self._engine

@@ -1,0 +1,91 @@
+"""Weights with what one must know to use them: ``weights.npz`` and its card ``weights.json``."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_transfer.core import runs
+from keras_transfer.core.errors import CorruptFileError, UserError
+from keras_transfer.core.labels import LabelSpace
+
+SCRATCH = "scratch"
+
+# What the released BiT files were trained with (spec/bit.md section 4).
+BIT_NORMALISATION = "value_range(-1, 1)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsCard:
+    """What travels with a file of weights.
+
+    Attributes:
+        arch: Registered model name.
+        source: Name of the data they were trained on.
+        normalisation: The op that made the input, such as ``value_range(-1, 1)``.
+        train: Augmentation string of training; "" where unknown.
+        eval: Augmentation string of evaluation; "" where unknown.
+        task: Task of the head; "" where unknown.
+        labels: Names of the outputs of the head; empty where unknown.
+        step: Optimisation steps done; 0 where unknown.
+    """
+
+    arch: str
+    source: str
+    normalisation: str
+    train: str = ""
+    eval: str = ""
+    task: str = ""
+    labels: tuple[str, ...] = ()
+    step: int = 0
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """What the outputs of the head mean."""
+        return LabelSpace(self.task, tuple(self.labels))
+
+
+def write_card(run_dir: Path, card: WeightsCard) -> None:
+    """Writes ``weights.json``."""
+    runs.write_json(run_dir / runs.WEIGHTS_CARD_FILE, dataclasses.asdict(card))
+
+
+def read_card(run_dir: Path) -> WeightsCard:
+    """Reads ``weights.json`` of a run directory."""
+    path = run_dir / runs.WEIGHTS_CARD_FILE
+    try:
+        values = runs.read_json(path)
+        return WeightsCard(**{**values, "labels": tuple(values["labels"])})
+    except (KeyError, TypeError) as error:
+        raise CorruptFileError(f"{path}: not a card of weights ({error}).") from None
+
+
+def find(init: str, arch: str) -> tuple[Path | None, WeightsCard | None]:
+    """Resolves ``model.init``: a finished run directory, a BiT ``.npz``, or "" for scratch.
+
+    Args:
+        init: What the config says.
+        arch: The model that shall take the weights.
+
+    Returns:
+        The ``.npz`` and its card; both None from scratch.
+
+    Raises:
+        UserError: If there is nothing there, or the weights are of another architecture.
+    """
+    if not init:
+        return None, None
+    path = Path(init)
+    if path.is_dir():
+        if not (path / runs.WEIGHTS_FILE).is_file():
+            raise UserError(
+                f"model.init: {path} holds no {runs.WEIGHTS_FILE}; has the run finished?"
+            )
+        card = read_card(path)
+        if card.arch != arch:
+            raise UserError(f"model.init: {path} holds {card.arch}, but model.name is {arch}.")
+        return path / runs.WEIGHTS_FILE, card
+    if path.is_file() and path.suffix == ".npz":
+        if (path.parent / runs.WEIGHTS_CARD_FILE).is_file():
+            return find(str(path.parent), arch)
+        return path, WeightsCard(arch=arch, source=path.stem, normalisation=BIT_NORMALISATION)
+    raise UserError(f"model.init: {init!r} is neither a run directory nor an existing .npz file.")

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from keras_transfer.core.errors import UserError
+from keras_transfer.core.sampling import EpochOrder, few_shot, grouped_split
+
+
+@pytest.mark.parametrize("n", [1, 7, 100])
+def test_every_epoch_is_a_permutation_and_differs_from_the_last(n):
+    order = EpochOrder(n, seed=3)
+    epochs = order.indices(0, 5 * n).reshape(5, n)
+    assert (np.sort(epochs) == np.arange(n)).all()
+    if n > 10:
+        assert len({tuple(epoch) for epoch in epochs}) == 5
+
+
+def test_order_is_a_function_of_seed_and_position_only():
+    whole = EpochOrder(37, seed=1).indices(0, 400)
+    pieces = EpochOrder(37, seed=1)
+    # Read backwards and in uneven pieces: a resumed or parallel reader sees the same.
+    for start, count in [(390, 10), (100, 77), (0, 5), (36, 2), (370, 30)]:
+        np.testing.assert_array_equal(pieces.indices(start, count), whole[start : start + count])
+    assert (EpochOrder(37, seed=2).indices(0, 37) != whole[:37]).any()
+
+
+def test_ids_of_an_epoch_are_a_partition_over_workers():
+    n, workers, batch = 96, 4, 8
+    orders = [EpochOrder(n, seed=0) for _ in range(workers)]
+    share = batch // workers
+    seen = [
+        orders[w].indices(step * batch + w * share, share)
+        for step in range(n // batch)
+        for w in range(workers)
+    ]
+    assert sorted(np.concatenate(seen)) == list(range(n))
+
+
+def test_few_shot_is_nested_balanced_and_seeded():
+    label = np.random.default_rng(0).integers(0, 5, 500)
+    chosen = {k: few_shot(label, k, seed=7) for k in (1, 5, 10)}
+    assert set(chosen[1]) < set(chosen[5]) < set(chosen[10])
+    for k, indices in chosen.items():
+        assert (np.bincount(label[indices], minlength=5) == k).all()
+    np.testing.assert_array_equal(chosen[5], few_shot(label, 5, seed=7))
+    assert set(chosen[5]) != set(few_shot(label, 5, seed=8))
+
+
+def test_few_shot_of_multilabel_has_positives_of_each_and_images_without():
+    rng = np.random.default_rng(1)
+    label = (rng.random((400, 4)) < 0.2).astype(np.float32)
+    label[rng.random((400, 4)) < 0.1] = np.nan
+    small, large = few_shot(label, 3, seed=0), few_shot(label, 9, seed=0)
+    assert set(small) <= set(large)
+    for indices, k in ((small, 3), (large, 9)):
+        assert ((label[indices] == 1).sum(axis=0) >= k).all()
+        assert (~(label[indices] == 1).any(axis=1)).sum() >= k
+
+
+def test_few_shot_names_every_class_that_is_too_small():
+    label = np.array([0] * 10 + [1] * 2 + [2] * 3)
+    with pytest.raises(UserError, match="5-shot: dog: 2, fish: 3"):
+        few_shot(label, 5, seed=0, names=("cat", "dog", "fish"))
+    with pytest.raises(UserError, match="fish: 0"):
+        few_shot(np.array([0, 1]), 1, seed=0, names=("cat", "dog", "fish"))
+
+
+def test_grouped_split_keeps_patients_together_and_near_the_shares():
+    rng = np.random.default_rng(0)
+    patients = [f"p{i}" for i in rng.integers(0, 300, 2000)]
+    split = grouped_split(patients, {"train": 0.7, "val": 0.1, "test": 0.2}, seed=0)
+    for patient in set(patients):
+        assert len({s for p, s in zip(patients, split) if p == patient}) == 1
+    for name, share in {"train": 0.7, "val": 0.1, "test": 0.2}.items():
+        assert abs((split == name).mean() - share) < 0.01
+
+
+def test_grouped_split_treats_unknown_patients_as_different():
+    split = grouped_split([""] * 1000, {"train": 0.5, "test": 0.5}, seed=0)
+    assert abs((split == "train").mean() - 0.5) < 0.01
+    with pytest.raises(UserError, match="sum to 1"):
+        grouped_split([""], {"train": 0.5}, seed=0)
