@@ -5,24 +5,29 @@ the batch system to start the job again (it continues from its checkpoint).
 """
 
 import dataclasses
+import importlib.util
 import json
 import os
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from keras_transfer.core import config as config_lib
 from keras_transfer.core import runs
-from keras_transfer.core.errors import UserError, did_you_mean
+from keras_transfer.core.errors import Preempted, UserError, did_you_mean
 
 USER_ERROR_EXIT_CODE = 2
 
-# Errors raised inside tf.data reach Python as text: "CorruptFileError: data.tfrecord: ..."
-_FROM_TF_DATA = re.compile(r"\b(?:UserError|CorruptFileError): (.+)")
+# What batch scripts answer with a requeue: EX_TEMPFAIL of sysexits.h.
+REQUEUE_EXIT_CODE = 75
+
+# Our errors raised inside tf.data or inside a config file reach us as text with a traceback.
+_OUR_ERROR = re.compile(r"\b(?:UserError|CorruptFileError): (.+)")
 
 
 def define_run_flags(default_config: str) -> None:
@@ -53,28 +58,43 @@ def read_config(kind: type[config_lib.RunConfig]) -> config_lib.RunConfig:
     return config
 
 
+def require(flag: flags.FlagHolder) -> None:
+    """Raises a UserError if a flag is not given: absl's own check exits with another code."""
+    if not flag.value:
+        raise UserError(f"--{flag.name} is missing.")
+
+
 def show_config(config: config_lib.RunConfig) -> None:
     """Prints a config as JSON."""
     print(json.dumps(config_lib.to_dict(config), indent=1))
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs a script: parses flags, calls ``main`` and turns errors into one line and a code."""
+def run(main: Callable[[], None], *, tensorflow: bool = True) -> None:
+    """Runs a script: parses flags, calls ``main`` and turns errors into one line and a code.
+
+    Args:
+        main: The script. It imports TensorFlow late, so that wrong flags are answered at once.
+        tensorflow: Whether it needs TensorFlow at all.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.INFO)
+    # TFDS announces every folder it opens; what we log stays readable.
+    logging.get_absl_handler().addFilter(lambda r: "tensorflow_datasets" not in r.pathname)
+    if tensorflow and importlib.util.find_spec("tensorflow") is None:
+        _fail("TensorFlow is missing: pip install 'keras_transfer[cpu]' or '[cuda]'.")
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
 
 
 def _parse(argv: list[str]) -> list[str]:
+    for word in argv:
+        if word.startswith("--config=") and not Path(word[9:].split(":")[0]).is_file():
+            _fail(f"{word}: no such file.")
     try:
         return flags.FLAGS(argv)
     except (flags.Error, UserError) as error:
-        _fail(str(error))
+        _fail(_plain_text(error))
     except KeyError as error:  # config_flags: a field that no dataclass has
         _fail(_unknown_field(str(error.args[0]), argv))
-    except FileNotFoundError as error:
-        _fail(f"--config: {error.filename}: no such file.")
-    raise AssertionError("unreachable")
 
 
 def _unknown_field(text: str, argv: list[str]) -> str:
@@ -91,25 +111,23 @@ def _guarded(main: Callable[[], None], argv: list[str]) -> None:
     if len(argv) > 1:
         _fail(f"Unexpected argument {argv[1]!r}: every argument is a --flag=value.")
     try:
-        import tensorflow as tf
-    except ImportError:
-        _fail("TensorFlow is missing: pip install 'keras_transfer[cpu]' or '[cuda]'.")
-    from keras_transfer.training.actions import REQUEUE_EXIT_CODE, Preempted
-
-    try:
         main()
     except UserError as error:
         _fail(str(error))
     except Preempted as stop:
         print(stop, file=sys.stderr)
         sys.exit(REQUEUE_EXIT_CODE)
-    except tf.errors.OpError as error:
-        match = _FROM_TF_DATA.search(str(error))
-        if not match:
+    except Exception as error:
+        if not _OUR_ERROR.search(str(error)):
             raise
-        _fail(match[1])
+        _fail(_plain_text(error))
 
 
-def _fail(message: str) -> None:
+def _plain_text(error: Exception) -> str:
+    match = _OUR_ERROR.search(str(error))
+    return match[1] if match else str(error)
+
+
+def _fail(message: str) -> NoReturn:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(USER_ERROR_EXIT_CODE)

@@ -9,7 +9,7 @@ from absl import flags
 
 from experiments import _main
 
-_RUN = flags.DEFINE_string("run", None, "Finished run directory.", required=True)
+_RUN = flags.DEFINE_string("run", None, "Finished run directory.")
 _DATA = flags.DEFINE_string("data", "", "Dataset folder; by default the run's own data.")
 _SPLIT = flags.DEFINE_string("split", "test", "Split to evaluate.")
 _BATCH = flags.DEFINE_integer("batch_size", 128, "Images per step; changes no number.", 1)
@@ -19,6 +19,7 @@ def main() -> None:
     """Runs what the flags say."""
     from keras_transfer import training
 
+    _main.require(_RUN)
     report, path = training.evaluate(
         Path(_RUN.value), _DATA.value, _SPLIT.value, batch_size=_BATCH.value
     )

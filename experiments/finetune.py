@@ -41,13 +41,13 @@ def expand(
 
 def main() -> None:
     """Runs what the flags say."""
-    from keras_transfer import training
-
     config = _main.read_config(TransferConfig)
     values = flags.FLAGS
     jobs = list(expand(config, Path(values.workdir or "."), _SHOTS.value, _SEEDS.value))
     if values.print_config or values.dry_run:
         _main.show_config(config)
+    from keras_transfer import training  # late: it starts TensorFlow
+
     if values.dry_run:
         for line in training.dry_run(config):
             print(line)

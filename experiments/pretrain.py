@@ -20,12 +20,12 @@ _main.define_run_flags("experiments/configs/smoke.py")
 
 def main() -> None:
     """Runs what the flags say."""
-    from keras_transfer import training
-
     config = _main.read_config(PretrainConfig)
     values = flags.FLAGS
     if values.print_config or values.dry_run:
         _main.show_config(config)
+    from keras_transfer import training  # late: it starts TensorFlow
+
     if values.dry_run:
         for line in training.dry_run(config):
             print(line)

@@ -88,14 +88,17 @@ class ScheduleConfig:
     """How long to train and how the learning rate moves.
 
     Attributes:
-        name: Registered schedule: ``bit``, ``step``, ``cosine`` or ``constant``.
+        name: Registered schedule, ``bit``, ``step``, ``cosine`` or ``constant``, with options in
+            parentheses: ``step(milestones=(0.5, 0.75))``.
         duration: Length of the run, such as "90 epochs", "500 steps" or "hyperrule".
         warmup: Linear warm-up of the schedules that leave it open, such as "5000 steps".
+        warmup_start: Share of the peak rate that the warm-up starts from.
     """
 
     name: str = "bit"
     duration: str = HYPERRULE
     warmup: str = "0 steps"
+    warmup_start: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)

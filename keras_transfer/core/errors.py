@@ -1,4 +1,4 @@
-"""The one exception for input that a user can mend."""
+"""Exceptions that scripts answer with a line and an exit code."""
 
 import difflib
 from collections.abc import Iterable
@@ -15,6 +15,10 @@ class CorruptFileError(UserError):
     """A file that cannot be what it claims to be: truncated, altered or of another format."""
 
 
+class Preempted(Exception):
+    """A run was asked to stop and has saved its state; starting it again continues it."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns the tail of an error message: the nearest known name, then all of them.
 
@@ -23,6 +27,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         known: Every valid name.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
+    contained = [k for k in known if name and name in k]
+    near = difflib.get_close_matches(name, known, n=1) or contained
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"{hint} Known: {', '.join(known) if known else 'none'}."

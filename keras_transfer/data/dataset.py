@@ -101,11 +101,10 @@ class Dataset:
             rows = self._scan(split)
             return rows if columns is None else rows[list(columns)]
         # Everything is text: pandas would turn an id 007 into 7 and a class NA into nothing.
-        # Categories hold each text once.
         table = pd.read_csv(
             path,
             usecols=None if columns is None else ["split", *(c for c in columns if c != "split")],
-            dtype={"split": "category", "label": "category"} if columns else str,
+            dtype=str,
             keep_default_na=False,
         )
         rows = table[table["split"] == split].reset_index(drop=True)
@@ -127,6 +126,12 @@ class Dataset:
             return records.label_from_states(rows.to_numpy(dtype=np.float32))
         rows = self.index(split, ["label"])
         number = {name: i for i, name in enumerate(self.labels.names)}
+        unknown = sorted(set(rows["label"]) - set(number))
+        if unknown:
+            raise CorruptFileError(
+                f"{self.path / records.INDEX_FILE}: the class {unknown[0]!r} is not among the "
+                "dataset's class names. Build the dataset again."
+            )
         return rows["label"].map(number).to_numpy(dtype=np.int32)
 
     def _scan(self, split: str) -> pd.DataFrame:

@@ -17,6 +17,7 @@ import dataclasses
 import os
 import struct
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -165,9 +166,7 @@ class _File:
     def __init__(self, path: Path):
         self.descriptor = os.open(path, os.O_RDONLY)
         self.size = os.fstat(self.descriptor).st_size
-
-    def __del__(self) -> None:
-        os.close(self.descriptor)
+        weakref.finalize(self, os.close, self.descriptor)
 
 
 class RecordReader:

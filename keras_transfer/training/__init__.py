@@ -5,7 +5,6 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "actions": ["Preempted"],
         "dry": ["dry_run"],
         "predict": ["evaluate"],
         "run": ["pretrain", "transfer"],

@@ -14,19 +14,12 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_transfer.core import runs
-from keras_transfer.core.errors import UserError
+from keras_transfer.core.errors import Preempted, UserError
 from keras_transfer.training import checkpoints
 from keras_transfer.training.loop import Progress
 from keras_transfer.training.step import Engine
 
 _NEVER = np.iinfo(np.int64).max
-
-# The exit code that batch scripts answer with a requeue: EX_TEMPFAIL of sysexits.h.
-REQUEUE_EXIT_CODE = 75
-
-
-class Preempted(Exception):
-    """The run was asked to stop and has saved its state; starting it again continues it."""
 
 
 class _Periodic:
@@ -124,17 +117,35 @@ class Evaluate(_Periodic):
 
 
 class Checkpoint(_Periodic):
-    """Saves model, optimiser, step and time spent."""
+    """Saves model, optimiser, step and time spent.
 
-    def __init__(self, run_dir: Path, engine: Engine, every: int, keep: int, keep_every: int):
+    Args:
+        run_dir: The run directory.
+        engine: What is saved.
+        every: Interval in steps.
+        keep: Newest checkpoints to keep.
+        keep_every: Multiples of it are kept for good; 0 for none.
+        at_end: Whether the end of the run is saved too.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        engine: Engine,
+        every: int,
+        *,
+        keep: int,
+        keep_every: int,
+        at_end: bool,
+    ):
         super().__init__(every)
         self._folder = run_dir / runs.CHECKPOINT_DIR
         self._engine, self._keep, self._keep_every = engine, keep, keep_every
-        self.at_end = True
+        self._at_end = at_end
 
     def __call__(self, progress: Progress) -> None:
         at_end = progress.step == progress.total_steps
-        if self._due(progress) and (self.at_end or not at_end):
+        if self._due(progress) and (self._at_end or not at_end):
             self.save(progress)
 
     def save(self, progress: Progress) -> Path:

@@ -41,7 +41,7 @@ def pretrain(
 
     Raises:
         UserError: If anything is wrong that can be known before the first step, or on NaN.
-        actions.Preempted: After a signal; the same call continues the run.
+        Preempted: After a signal; the same call continues the run.
     """
     _run(config, Path(workdir), resume=resume, engines=engines or EngineCache())
 
@@ -137,8 +137,8 @@ def _train(engine: Engine, setup: Setup, workdir: Path, progress: loop.Progress)
         workdir,
         engine,
         setup.interval("checkpoint_every"),
-        config.train.keep,
-        setup.interval("keep_every"),
+        keep=config.train.keep,
+        keep_every=setup.interval("keep_every"),
         # A finished transfer leaves weights, not the state of its optimiser.
         at_end=isinstance(config, PretrainConfig),
     )

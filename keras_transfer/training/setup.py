@@ -8,7 +8,6 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -199,13 +198,15 @@ def _schedule(config: RunConfig, train: Examples) -> tuple[int, Callable[[np.nda
     if total < 1:
         raise UserError(f"schedule.duration: {plan.duration!r} is no step at all.")
     optim = config.optim
-    scale = batch / optim.base_batch_size if optim.base_batch_size else 1.0
-    arguments: dict[str, Any] = {"total_steps": total, "peak": optim.base_lr * scale}
-    if plan.name == "bit":
-        arguments["num_examples"] = count
-    else:
-        arguments["warmup_steps"] = _steps("schedule.warmup", plan.warmup, config, train, total)
-    return total, schedules.make(plan.name, **arguments)
+    peak = schedules.scale_linearly(optim.base_lr, batch, optim.base_batch_size)
+    return total, schedules.make_schedule(
+        plan.name,
+        peak_lr=peak,
+        total_steps=total,
+        warmup_steps=_steps("schedule.warmup", plan.warmup, config, train, total),
+        warmup_start=plan.warmup_start,
+        num_examples=count,
+    )
 
 
 def _steps(

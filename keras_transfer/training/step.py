@@ -89,11 +89,13 @@ class Engine:
                 clipping=clipping or None,
             )
             self.optimizer.build(self.model.trainable_variables)
+        # Only the loop over steps is AutoGraph's; what it calls is graph code as it stands.
+        self._replica_step = tf.autograph.experimental.do_not_convert(self._one_step)
         self._gradients: Callable = self._micro_gradients
         if runtime.xla:
-            self._gradients = tf.function(self._micro_gradients, jit_compile=True)
+            self._gradients = tf.function(self._micro_gradients, jit_compile=True, autograph=False)
         self._window = tf.function(self._window_in_graph, reduce_retracing=True)
-        self._predict = tf.function(self._predict_in_graph, reduce_retracing=True)
+        self._predict = tf.function(self._predict_in_graph, reduce_retracing=True, autograph=False)
 
     @property
     def pieces(self) -> int:
@@ -113,8 +115,12 @@ class Engine:
 
     def variables(self) -> dict[str, Any]:
         """Returns everything a checkpoint holds: name -> variable of model and optimiser."""
-        found = {f"model/{v.path}": v for v in self.model.variables}
-        return found | {f"optimizer/{v.path}": v for v in self.optimizer.variables}
+        named = [(f"model/{v.path}", v) for v in self.model.variables]
+        named += [(f"optimizer/{v.path}", v) for v in self.optimizer.variables]
+        found = dict(named)
+        if len(found) != len(named):
+            raise RuntimeError("Two variables share a path: a checkpoint would lose one of them.")
+        return found
 
     def iterate(self, make: Callable[[], tf.data.Dataset]) -> Iterator:
         """Returns an iterator that hands each replica its next batch."""
@@ -148,7 +154,7 @@ class Engine:
             rows = rows.write(step, tf.stack(row))
         return rows.stack()
 
-    def _replica_step(self, batches: list[Batch]) -> tf.Tensor:
+    def _one_step(self, batches: list[Batch]) -> tf.Tensor:
         """One optimisation step of one replica; returns its share of [loss, accuracy]."""
         known = tf.add_n([tf.reduce_sum(batch["weight"]) for batch in batches])
         if self.shape.task == MULTILABEL:

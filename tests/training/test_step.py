@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from keras_transfer.data import pipeline
+from keras_transfer.training.setup import prepare
+from keras_transfer.training.step import COLUMNS, Engine
+
+FLIPS = "decode|resize(36)|random_crop(32)|random_flip|value_range(-1, 1)"
+
+
+def _train(config, steps=5):
+    setup = prepare(config)
+    engine = Engine(setup.shape, setup.config.runtime)
+    engine.reset(0, "uniform")
+    batch = config.train.global_batch_size
+    iterator = engine.iterate(
+        lambda: pipeline.train_dataset(
+            setup.train,
+            setup.train_pipeline,
+            engine.slice(batch, training=True),
+            seed=config.seed,
+            mixup=config.data.mixup,
+        )
+    )
+    rows = engine.train(iterator, np.linspace(0.1, 0.02, steps))
+    return rows, {name: v.numpy() for name, v in engine.variables().items()}
+
+
+@pytest.mark.parametrize("kind", ["films", "digits"])
+@pytest.mark.parametrize(("replicas", "accumulation"), [(2, 1), (1, 2), (2, 2)])
+def test_replicas_and_micro_batches_equal_one_batch(
+    pretraining, request, kind, replicas, accumulation
+):
+    """Same weights to 1e-6 with AGC, mixup, augmentation and, for films, unknown labels."""
+    folder = request.getfixturevalue(kind)
+    changes = {"data__mixup": 0.3, "data__train": FLIPS, "optim__nesterov": True}
+    rows, expected = _train(pretraining(folder, **changes))
+    other_rows, got = _train(
+        pretraining(folder, **changes, runtime__replicas=replicas, train__accumulation=accumulation)
+    )
+    for name in COLUMNS:
+        np.testing.assert_allclose(other_rows[name], rows[name], rtol=2e-4, atol=1e-6)
+    moved = 0.0
+    for name, value in expected.items():
+        if "iterations" in name or "statistics" in name:
+            continue
+        np.testing.assert_allclose(got[name], value, rtol=0, atol=2e-6, err_msg=name)
+        moved = max(moved, float(np.abs(value).max()))
+    assert moved > 0.1
+    assert rows["clipped_share"].max() > 0, "a test of AGC needs something to clip"
+
+
+def test_a_batch_that_cannot_be_cut_is_refused(pretraining):
+    from keras_transfer.core.errors import UserError
+
+    with pytest.raises(UserError, match="batch of 18 cannot be cut evenly into 1 workers x 4"):
+        _train(pretraining(train__global_batch_size=18, train__accumulation=4))
+    with pytest.raises(UserError, match="must be even, got 1"):
+        _train(pretraining(train__accumulation=16, data__mixup=0.1))
