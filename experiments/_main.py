@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 from absl import app, flags, logging
@@ -83,6 +84,23 @@ def run(main: Callable[[], None], *, tensorflow: bool = True) -> None:
     if tensorflow and importlib.util.find_spec("tensorflow") is None:
         _fail("TensorFlow is missing: pip install 'keras_transfer[cpu]' or '[cuda]'.")
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+
+
+def training() -> ModuleType:
+    """Imports the training package without TensorFlow's greetings, which no log level stops."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+    from keras_transfer import training
+
+    return training
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -70,7 +70,7 @@ def build_data(workdir: Path) -> dict[str, str]:
 
 def pretrain_all(workdir: Path, folders: dict[str, str], size: Size) -> dict[str, str]:
     """Pre-trains on every source; returns name -> run directory, with "" for from scratch."""
-    from keras_transfer import training
+    training = _main.training()
 
     inits = {"scratch": ""}
     engines = training.EngineCache()
@@ -84,7 +84,7 @@ def pretrain_all(workdir: Path, folders: dict[str, str], size: Size) -> dict[str
 
 def transfer_all(workdir: Path, folders: dict[str, str], inits: dict[str, str], size: Size) -> None:
     """Transfers every initialisation to every target, shot by shot and seed by seed."""
-    from keras_transfer import training
+    training = _main.training()
 
     jobs = [
         (target, source, shots, seed)

@@ -17,7 +17,7 @@ _BATCH = flags.DEFINE_integer("batch_size", 128, "Images per step; changes no nu
 
 def main() -> None:
     """Runs what the flags say."""
-    from keras_transfer import training
+    training = _main.training()
 
     _main.require(_RUN)
     report, path = training.evaluate(

@@ -46,7 +46,7 @@ def main() -> None:
     jobs = list(expand(config, Path(values.workdir or "."), _SHOTS.value, _SEEDS.value))
     if values.print_config or values.dry_run:
         _main.show_config(config)
-    from keras_transfer import training  # late: it starts TensorFlow
+    training = _main.training()
 
     if values.dry_run:
         for line in training.dry_run(config):

@@ -38,12 +38,12 @@ class DemoData:
 
 SOURCES = (
     DemoData("digits 0-4", "digits", "classes=0-4"),
-    DemoData("X-rays (small)", "phantom", "num_patients=120,site=a"),
-    DemoData("X-rays (large)", "phantom", "num_patients=1200,site=a"),
+    DemoData("X-rays, small", "phantom", "num_patients=120,site=a"),
+    DemoData("X-rays, large", "phantom", "num_patients=1200,site=a"),
 )
 TARGETS = (
     DemoData("digits 5-9", "digits", "classes=5-9"),
-    DemoData("X-rays, other site", "phantom", "num_patients=500,site=b"),
+    DemoData("X-rays of another site", "phantom", "num_patients=500,site=b"),
 )
 SHOTS = ("1", "5", "10", "full")
 SEEDS = (0, 1, 2)

@@ -1,5 +1,7 @@
 """Which devices a run uses: the strategy, from the runtime config and the machine."""
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -24,8 +26,17 @@ def strategy(runtime: RuntimeConfig) -> tf.distribute.Strategy:
             f"runtime.replicas is {wanted}, but this machine shows {len(devices)} "
             f"{devices[0].device_type} device(s)."
         )
-    names = [device.name for device in devices[:wanted]]
-    if wanted == 1:
+    return _over(tuple(device.name for device in devices[:wanted]))
+
+
+@functools.cache
+def _over(names: tuple[str, ...]) -> tf.distribute.Strategy:
+    """One strategy per set of devices and process.
+
+    A second MirroredStrategy over the same devices numbers its collectives from the start again and
+    meets those of the first: "Shape mismatch in the collective instance" (TensorFlow 2.21).
+    """
+    if len(names) == 1:
         return tf.distribute.OneDeviceStrategy(names[0])
     return tf.distribute.MirroredStrategy(names)
 

@@ -71,6 +71,7 @@ def _run(config: config_lib.RunConfig, workdir: Path, *, resume: str, engines: E
         "initialised_from": origin,
         "devices": cluster.describe(engine.strategy),
         "data": setup.fingerprints,
+        "num_train_examples": len(setup.train),
         "seeds": {
             name: derive(setup.config.seed, name)
             for name in ("init", "order", "augment", "mixup", "fewshot")
@@ -150,7 +151,7 @@ def _train(engine: Engine, setup: Setup, workdir: Path, progress: loop.Progress)
             looks.append(
                 actions.Evaluate(
                     setup.interval("eval_every"),
-                    lambda: _headline(_predict(engine, setup, val)[1]),
+                    lambda: _predict(engine, setup, val)[1].summary,
                     log,
                 )
             )
@@ -191,11 +192,6 @@ def _predict(
         config.runtime.read_threads,
     )
     return predictions, evaluation.compute(predictions, setup.labels)
-
-
-def _headline(report: evaluation.Report) -> dict[str, float]:
-    """The metrics that are one number, without those per class."""
-    return {name: value for name, value in report.values.items() if "/" not in name}
 
 
 def _finish(engine: Engine, setup: Setup, workdir: Path, progress: loop.Progress) -> None:

@@ -1,0 +1,132 @@
+"""Which numbers of the table are worth comparing, and whether their difference can be claimed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtr
+
+from keras_transfer.reporting import style
+from keras_transfer.reporting.tables import Cell, Row, Table
+
+LEVEL = 0.05
+# Seeds that agree to rounding have no spread that a test could use.
+_NO_SPREAD = 1e-9
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two cells of one row.
+
+    Attributes:
+        first: A cell.
+        second: Another one.
+        p: Two-sided Welch t-test over seeds; NaN where there is no spread to test with.
+    """
+
+    first: Cell
+    second: Cell
+    p: float
+
+    @property
+    def claimed(self) -> bool:
+        """Whether a difference can be claimed."""
+        return self.p < LEVEL
+
+    @property
+    def tested(self) -> bool:
+        """Whether there was a spread to test with."""
+        return not np.isnan(self.p)
+
+
+def compare(first: Cell, second: Cell) -> Comparison:
+    """Compares two cells by Welch's t-test over their seeds.
+
+    One seed has no spread, and seeds that all agree have none either (few test images give coarse
+    numbers): then nothing is tested, and nothing claimed.
+
+    Reference: Welch, Biometrika 34, 1947; degrees of freedom after Satterthwaite, 1946.
+    """
+    if min(first.n, second.n) < 2 or max(first.sd, second.sd) < _NO_SPREAD:
+        return Comparison(first, second, float("nan"))
+    # By hand: importing scipy.stats takes longer than everything else here.
+    errors = np.array([cell.sd**2 / cell.n for cell in (first, second)])
+    t = (first.mean - second.mean) / np.sqrt(errors.sum())
+    freedom = errors.sum() ** 2 / (errors**2 / [first.n - 1, second.n - 1]).sum()
+    return Comparison(first, second, float(2 * stdtr(freedom, -abs(t))))
+
+
+def best(cells: Sequence[Cell]) -> Cell:
+    """Returns the cell with the best mean, of equals the first."""
+    found = cells[0]
+    for cell in cells[1:]:
+        found = cell if cell.better_than(found) else found
+    return found
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A question asked of every row of a target: is the best of these better than of those?
+
+    Attributes:
+        first: What the first sources have in common, in words.
+        second: What the second have in common.
+        first_sources: Sources on one side.
+        second_sources: Sources on the other.
+    """
+
+    first: str
+    second: str
+    first_sources: frozenset[str]
+    second_sources: frozenset[str]
+
+    def compare(self, cells: Sequence[Cell]) -> Comparison | None:
+        """Compares the best of both sides among the cells of a row; None if a side is missing."""
+        first = [cell for cell in cells if cell.source in self.first_sources]
+        second = [cell for cell in cells if cell.source in self.second_sources]
+        return compare(best(first), best(second)) if first and second else None
+
+
+def contrasts(table: Table, rows: Sequence[Row], arch: str) -> list[Contrast]:
+    """Returns the questions that the sources of a target and network allow."""
+    sources = {cell.source for row in rows for cell in table.row(row) if cell.arch == arch}
+    ordered = [source for source in sorted(sources) if source != style.SCRATCH]
+    found = []
+    if style.SCRATCH in sources and ordered:
+        first = _named(ordered, "the best pre-training")
+        found.append(_contrast(first, ordered, "training from scratch", [style.SCRATCH]))
+    kind = style.kind_of(rows[0][0])
+    near = [source for source in ordered if kind and style.kind_of(source) == kind]
+    far = [source for source in ordered if style.kind_of(source) not in (kind, "")]
+    if near and far:
+        same = f"the same kind of image ({kind})"
+        first = f"{_named(near)}, {same}," if len(near) == 1 else f"the best pre-training on {same}"
+        second = _named(far, "the best pre-training on another kind")
+        found.append(_contrast(first, near, second, far))
+    return found + _size_contrasts(table.source_sizes, ordered)
+
+
+def _size_contrasts(sizes: dict[str, int], sources: Sequence[str]) -> list[Contrast]:
+    """Smallest against largest source of each kind of image."""
+    kinds: dict[str, list[str]] = {}
+    for source in sources:
+        if source in sizes and style.kind_of(source):
+            kinds.setdefault(style.kind_of(source), []).append(source)
+    found = []
+    for members in kinds.values():
+        small, large = min(members, key=sizes.__getitem__), max(members, key=sizes.__getitem__)
+        if sizes[small] < sizes[large]:
+            first, second = (
+                f"pre-training on {style.title(source)}, {sizes[source]:,} images,"
+                for source in (large, small)
+            )
+            found.append(_contrast(first, [large], second, [small]))
+    return found
+
+
+def _contrast(first: str, sources: Sequence[str], second: str, others: Sequence[str]) -> Contrast:
+    return Contrast(first, second, frozenset(sources), frozenset(others))
+
+
+def _named(sources: Sequence[str], several: str = "") -> str:
+    return several if len(sources) > 1 else f"pre-training on {style.title(sources[0])}"
