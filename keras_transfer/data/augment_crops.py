@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from keras_transfer.core.errors import UserError, did_you_mean
 from keras_transfer.data.augment_ops import (
+    DCT_METHOD,
     ENCODED,
     NORMALISED,
     PIXELS,
@@ -124,7 +125,7 @@ def random_resized_crop(
     def decode_and_crop() -> tf.Tensor:
         shape = tf.io.extract_jpeg_shape(image)[:2]
         window = _sample_window(seed, shape, area, ratio)
-        return tf.io.decode_and_crop_jpeg(image, window, channels=channels)
+        return tf.io.decode_and_crop_jpeg(image, window, channels=channels, dct_method=DCT_METHOD)
 
     if image.dtype == tf.string:
         require(channels in (1, 3), f"channels must be 1 or 3, got {channels!r}")

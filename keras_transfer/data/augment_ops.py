@@ -23,6 +23,9 @@ from keras_transfer.core.registry import Registry
 
 ENCODED, PIXELS, NORMALISED = "encoded", "pixels", "normalised"
 
+# TensorFlow's default, INTEGER_FAST, is no faster today and up to 7 grey levels off.
+DCT_METHOD = "INTEGER_ACCURATE"
+
 # Mean and standard deviation per channel, for pixels in [0, 1].
 STATISTICS = {"imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
 
@@ -102,13 +105,14 @@ def require(condition: bool, message: str) -> None:
 
 @register("decode", accepts=(ENCODED,), gives=PIXELS)
 def decode(image: tf.Tensor, *, channels: int = 3) -> tf.Tensor:
-    """Decodes JPEG, PNG, BMP, or the first frame of a GIF, to uint8[H, W, channels].
+    """Decodes JPEG or PNG to uint8[H, W, channels], to the same pixels as Pillow and OpenCV.
 
     Grey becomes three equal channels if ``channels`` is 3; alpha is dropped. Of 16-bit PNG the high
     byte is kept, floor(x / 256): the dataset's builder is the place to choose an intensity window.
     """
     require(channels in (1, 3), f"channels must be 1 or 3, got {channels!r}")
-    return tf.io.decode_image(image, channels=channels, expand_animations=False)
+    # Despite its name the operation reads PNG too, and only it lets the method be chosen.
+    return tf.io.decode_jpeg(image, channels=channels, dct_method=DCT_METHOD)
 
 
 @register("random_flip")

@@ -22,7 +22,7 @@ from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.core.labels import LabelSpace, align, union
 from keras_transfer.core.sampling import EpochOrder
 from keras_transfer.core.seeds import derive
-from keras_transfer.data import augment
+from keras_transfer.data import augment, augment_ops
 from keras_transfer.data.dataset import Dataset
 
 _IMAGE = {"image": tf.io.FixedLenFeature([], tf.string)}
@@ -98,7 +98,7 @@ class Examples:
         """Finds the image among the last reads that cannot be decoded, after a failed step."""
         for index in list(self._recent):
             try:
-                tf.io.decode_image(self.image(index), expand_animations=False)
+                augment_ops.decode(self.image(index))
             except tf.errors.InvalidArgumentError:
                 name = self.example_ids()[index]
                 folders = ", ".join(str(dataset.path) for dataset in self._datasets)

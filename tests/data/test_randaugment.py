@@ -112,7 +112,7 @@ def test_operations_are_drawn_uniformly_and_applied_in_sequence(monkeypatch):
         name: ((lambda image, v, d, k=k: image * 16 + k), 0, 1) for k, name in enumerate(OPERATIONS)
     }
     monkeypatch.setattr(randaugment, "OPERATIONS", numbers)
-    image, count = tf.zeros([1, 1, 3], tf.uint8), 4000
+    image, count = tf.zeros([1, 1, 3], tf.uint8), 2560
 
     def drawn(number):
         return rand_augment(image, tf.stack([number, 1]), n=2, m=9)[0, 0, 0]
