@@ -53,13 +53,20 @@ def align(label: np.ndarray, source: LabelSpace, target: LabelSpace) -> np.ndarr
         float32[..., C_target]; a label that the source does not know is NaN, never 0.
     """
     if not (source.is_multilabel and target.is_multilabel):
-        raise UserError("Only multi-label spaces can be aligned by name.")
+        raise UserError(
+            f"The labels of the data ({source.task}: {_abridged(source)}) are not the ones wanted "
+            f"({target.task}: {_abridged(target)}); only multi-label data are aligned by name."
+        )
     position = {name: i for i, name in enumerate(source.names)}
     result = np.full((*label.shape[:-1], target.num_classes), np.nan, np.float32)
     for column, name in enumerate(target.names):
         if name in position:
             result[..., column] = label[..., position[name]]
     return result
+
+
+def _abridged(space: LabelSpace) -> str:
+    return ", ".join(space.names[:5]) + (", ..." if space.num_classes > 5 else "")
 
 
 def union(spaces: Sequence[LabelSpace]) -> LabelSpace:

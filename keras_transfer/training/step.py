@@ -75,6 +75,7 @@ class Engine:
         self.shape = shape
         self.strategy = cluster.strategy(runtime)
         self._loss = losses.for_task(shape.task)
+        self._longest = runtime.steps_per_call
         momentum, nesterov, weight_decay, decay_mask, clipping = shape.optim
         with self.strategy.scope():
             self.model = models.build(shape.arch, shape.num_classes)
@@ -136,11 +137,16 @@ class Engine:
         Returns:
             ``COLUMNS`` name -> float32[n].
         """
-        rows = self._window(iterator, tf.constant(learning_rates, tf.float32)).numpy()
+        # One length for all windows: another would be traced again.
+        steps = len(learning_rates)
+        rates = np.zeros(max(steps, self._longest), np.float32)
+        rates[:steps] = learning_rates
+        rows = self._window(iterator, tf.constant(rates), tf.constant(steps)).numpy()
         return dict(zip(COLUMNS, rows.T))
 
-    def _window_in_graph(self, iterator: Iterator, learning_rates: tf.Tensor) -> tf.Tensor:
-        steps = tf.shape(learning_rates)[0]
+    def _window_in_graph(
+        self, iterator: Iterator, learning_rates: tf.Tensor, steps: tf.Tensor
+    ) -> tf.Tensor:
         rows = tf.TensorArray(tf.float32, size=steps, element_shape=[len(COLUMNS)])
         for step in tf.range(steps):
             self.optimizer.learning_rate.assign(learning_rates[step])
