@@ -79,8 +79,10 @@ def run(main: Callable[[], None], *, tensorflow: bool = True) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.INFO)
-    # TFDS announces every folder it opens; what we log stays readable.
-    logging.get_absl_handler().addFilter(lambda r: "tensorflow_datasets" not in r.pathname)
+    # TFDS announces every folder it opens, matplotlib every glyph: only our own words count.
+    logging.get_absl_handler().addFilter(
+        lambda r: r.levelno >= logging.converter.STANDARD_WARNING or "keras_transfer" in r.pathname
+    )
     if tensorflow and importlib.util.find_spec("tensorflow") is None:
         _fail("TensorFlow is missing: pip install 'keras_transfer[cpu]' or '[cuda]'.")
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)

@@ -118,7 +118,8 @@ def train_step() -> None:
     if unknown:
         raise UserError(f"--compare={unknown[0]}: choose from stock, timm.")
     context = multiprocessing.get_context("spawn")
-    channels, seconds = {}, {name: [] for name in names}
+    channels: dict[str, Connection] = {}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     for name in names:  # one after another: building contends for memory
         channels[name], there = context.Pipe()
         arguments = (there, name, _MODEL.value, _BATCH.value, _SIZE.value)
@@ -186,17 +187,17 @@ def input_pipeline() -> None:
 
     from keras_transfer import data
     from keras_transfer.data import pipeline
-    from tfrecords_builders import build
+    from tfrecords_builders import stages
 
     with tempfile.TemporaryDirectory() as scratch:
         files = _photographs(Path(scratch, "images"), _IMAGES.value)
-        folder = build.build(
+        job = stages.make_job(
             "image_folder",
-            input_dir=Path(scratch, "images"),
-            output_dir=Path(scratch, "tfrecords"),
+            input_dir=str(Path(scratch, "images")),
+            options=["val_fraction=0,test_fraction=0"],
             encoding="original",
-            options={"val_fraction": "0", "test_fraction": "0"},
         )
+        folder = stages.build(job, Path(scratch, "tfrecords"), stages.Settings()).folder
         examples = pipeline.Examples([data.Dataset(folder)], "train")
         text = "random_resized_crop(224)|random_flip|value_range(-1, 1)"
         part = pipeline.Slice(global_batch_size=64)

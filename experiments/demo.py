@@ -57,9 +57,8 @@ def build_data(workdir: Path) -> dict[str, str]:
             f"--source={data.source}",
             f"--output_dir={folder}",
             f"--options={data.options}",
+            f"--seed={data.seed}",
         ]
-        if data.image_size:
-            command.append(f"--image_size={data.image_size}")
         print("$ python " + " ".join(command[1:]), flush=True)
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode:
@@ -114,7 +113,7 @@ def transfer_all(workdir: Path, folders: dict[str, str], inits: dict[str, str], 
         fresh += 1
         left = (time.monotonic() - start) / fresh * (len(jobs) - number)
         print(
-            f"[{number}/{len(jobs)}] {source} > {target.name}, {shots} shot(s), seed {seed}: "
+            f"[{number}/{len(jobs)}] {source} > {target.name}, {shots}-shot, seed {seed}: "
             f"{_headline(run_dir)}; about {left / 60:.1f} min left",
             flush=True,
         )

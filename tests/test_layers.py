@@ -26,7 +26,7 @@ def test_the_library_knows_no_flags_and_prints_nothing(path):
         "import keras_transfer.data.dataset, keras_transfer.optim.schedules",
         "from keras_transfer.evaluation import compute; from keras_transfer.reporting import report",
         "from tfrecords_builders import build, stages; stages.sources.names()",
-        "from experiments import demo, finetune, report; from experiments.configs import smoke",
+        "from experiments import report; from experiments.configs import demo, finetune, smoke",
     ],
 )
 def test_these_start_no_tensorflow(statement):

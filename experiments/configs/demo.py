@@ -33,7 +33,7 @@ class DemoData:
     name: str
     source: str
     options: str
-    image_size: int = 0
+    seed: int = 0
 
 
 SOURCES = (
@@ -43,7 +43,8 @@ SOURCES = (
 )
 TARGETS = (
     DemoData("digits 5-9", "digits", "classes=5-9"),
-    DemoData("X-rays of another site", "phantom", "num_patients=500,site=b"),
+    # Another seed: other patients, not the source's at another site.
+    DemoData("X-rays of another site", "phantom", "num_patients=500,site=b", seed=1),
 )
 SHOTS = ("1", "5", "10", "full")
 SEEDS = (0, 1, 2)

@@ -1,5 +1,6 @@
 """What a label vector means, and how to move it from one vocabulary to another."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ class LabelSpace:
     def __post_init__(self) -> None:
         if self.task not in (MULTICLASS, MULTILABEL):
             raise UserError(f"Unknown task {self.task!r}: {MULTICLASS} or {MULTILABEL}.")
-        double = sorted({name for name in self.names if self.names.count(name) > 1})
+        double = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if double:
             raise UserError(f"Label names occur twice: {', '.join(double)}.")
 

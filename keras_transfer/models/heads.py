@@ -24,9 +24,7 @@ def attach_head(features: keras.KerasTensor, num_classes: int) -> keras.KerasTen
     """
     if num_classes < 1:
         raise UserError(f"A head needs at least 1 class, got {num_classes}.")
-    head = keras.layers.Dense(
-        num_classes, kernel_initializer="zeros", dtype="float32", name=HEAD
-    )
+    head = keras.layers.Dense(num_classes, kernel_initializer="zeros", dtype="float32", name=HEAD)
     return head(features)
 
 

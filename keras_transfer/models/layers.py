@@ -34,14 +34,14 @@ def standardize_kernel(kernel: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
     weights = tf.reshape(kernel, [-1, shape[-1]])  # [H * W * I, O]
     centred = weights - tf.reduce_mean(weights, 0, keepdims=True)
     variance = tf.reduce_mean(tf.square(centred), 0, keepdims=True)
-    scale = tf.math.rsqrt(variance + KERNEL_EPSILON)
+    scale = tf.math.rsqrt(variance + KERNEL_EPSILON)  # [1, O]
     result = centred * scale
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
         d = tf.reshape(upstream, [-1, shape[-1]])
         mean = tf.reduce_mean(d, 0, keepdims=True)
         slope = tf.reduce_mean(d * result, 0, keepdims=True)
-        return tf.reshape((d - mean - result * slope) * scale, shape)
+        return tf.reshape((d - (result * slope + mean)) * scale, shape)
 
     return tf.reshape(result, shape), gradient
 
@@ -90,8 +90,8 @@ def _normalize(
     mean = _group_means(tf.reduce_mean(x, 1, keepdims=True), groups)
     # Two passes: E[x^2] - E[x]^2 cancels where the mean is large against the spread.
     centred = x - mean
-    squares = tf.reduce_mean(tf.square(centred), 1, keepdims=True)
-    scale = tf.math.rsqrt(_group_means(squares, groups) + epsilon)
+    variance = _group_means(tf.reduce_mean(tf.square(centred), 1, keepdims=True), groups)
+    scale = tf.math.rsqrt(variance + epsilon)
     y = tf.nn.relu(centred * (scale * gamma) + beta)
     return tf.cast(y, rows.dtype), mean, scale
 
@@ -219,12 +219,8 @@ class GroupNormReLU(keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates scale and offset, float32[C]."""
         shape = (input_shape[-1],)
-        self.gamma = self.add_weight(
-            name="gamma", shape=shape, initializer="ones", autocast=False
-        )
-        self.beta = self.add_weight(
-            name="beta", shape=shape, initializer="zeros", autocast=False
-        )
+        self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones", autocast=False)
+        self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros", autocast=False)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Normalises [B, H, W, C]."""

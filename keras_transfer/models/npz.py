@@ -165,5 +165,7 @@ def save_npz(model: keras.Model, path: str | Path) -> None:
     ):
         for variable in model.weights:
             array = keras.ops.convert_to_numpy(variable).reshape(_npz_shape(variable))
-            with archive.open(f"{resnetv2.npz_key(variable.path)}.npy", "w", force_zip64=True) as member:
+            with archive.open(
+                f"{resnetv2.npz_key(variable.path)}.npy", "w", force_zip64=True
+            ) as member:
                 npy.write_array(member, array, allow_pickle=False)
