@@ -11,9 +11,10 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from logging import WARNING
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -30,6 +31,8 @@ REQUEUE_EXIT_CODE = 75
 # Our errors raised inside tf.data or inside a config file reach us as text with a traceback.
 _OUR_ERROR = re.compile(r"\b(?:UserError|CorruptFileError): (.+)")
 
+C = TypeVar("C", bound=config_lib.RunConfig)
+
 
 def define_run_flags(default_config: str) -> None:
     """Defines the flags of scripts that run a config."""
@@ -40,13 +43,13 @@ def define_run_flags(default_config: str) -> None:
     flags.DEFINE_string("from_run", None, "Repeat the run in this directory, by its config.json.")
 
 
-def read_config(kind: type[config_lib.RunConfig]) -> config_lib.RunConfig:
+def read_config(kind: type[C]) -> C:
     """Returns the config that the flags name, checked as far as it can be without data."""
     values = flags.FLAGS
     if values.from_run and values.config is not None:
         raise UserError("--config and --from_run exclude each other: --from_run has its config.")
     if values.from_run:
-        config = runs.read_config(Path(values.from_run))
+        config: config_lib.RunConfig = runs.read_config(Path(values.from_run))
     elif values.config is not None:
         config = values.config
     else:
@@ -59,10 +62,11 @@ def read_config(kind: type[config_lib.RunConfig]) -> config_lib.RunConfig:
     return config
 
 
-def require(flag: flags.FlagHolder) -> None:
-    """Raises a UserError if a flag is not given: absl's own check exits with another code."""
+def require(flag: flags.FlagHolder[str | None]) -> Path:
+    """Returns a path that must be given; absl's own check would exit with another code."""
     if not flag.value:
         raise UserError(f"--{flag.name} is missing.")
+    return Path(flag.value)
 
 
 def show_config(config: config_lib.RunConfig) -> None:
@@ -81,7 +85,7 @@ def run(main: Callable[[], None], *, tensorflow: bool = True) -> None:
     logging.set_verbosity(logging.INFO)
     # TFDS announces every folder it opens, matplotlib every glyph: only our own words count.
     logging.get_absl_handler().addFilter(
-        lambda r: r.levelno >= logging.converter.STANDARD_WARNING or "keras_transfer" in r.pathname
+        lambda r: r.levelno >= WARNING or "keras_transfer" in r.pathname
     )
     if tensorflow and importlib.util.find_spec("tensorflow") is None:
         _fail("TensorFlow is missing: pip install 'keras_transfer[cpu]' or '[cuda]'.")

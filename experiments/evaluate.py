@@ -3,8 +3,6 @@
 python -m experiments.evaluate --run=runs/smoke --data=data/digits --split=test
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from experiments import _main
@@ -17,12 +15,10 @@ _BATCH = flags.DEFINE_integer("batch_size", 128, "Images per step; changes no nu
 
 def main() -> None:
     """Runs what the flags say."""
+    run = _main.require(_RUN)
     training = _main.training()
 
-    _main.require(_RUN)
-    report, path = training.evaluate(
-        Path(_RUN.value), _DATA.value, _SPLIT.value, batch_size=_BATCH.value
-    )
+    report, path = training.evaluate(run, _DATA.value, _SPLIT.value, batch_size=_BATCH.value)
     for name, value in report.values.items():
         print(f"{name:<40}{value:.6f}")
     for name, labels in report.undefined.items():

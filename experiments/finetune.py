@@ -32,9 +32,9 @@ def expand(
     if any(not seed.isdigit() for seed in seeds or []):
         raise UserError(f"--seeds must be whole numbers, got {','.join(seeds or [])}.")
     for shot in shots or [config.shots]:
-        for seed in map(int, seeds or [config.seed]):
+        for seed in seeds or [str(config.seed)]:
             one = copy.deepcopy(config)
-            one.shots, one.seed = shot, seed
+            one.shots, one.seed = shot, int(seed)
             one.validate()
             yield one, workdir / f"shots_{shot}.seed_{seed}"
 
@@ -44,18 +44,18 @@ def main() -> None:
     config = _main.read_config(TransferConfig)
     values = flags.FLAGS
     jobs = list(expand(config, Path(values.workdir or "."), _SHOTS.value, _SEEDS.value))
-    if values.print_config or values.dry_run:
+    if values.print_config:
         _main.show_config(config)
+        return
     training = _main.training()
-
     if values.dry_run:
         for line in training.dry_run(config):
             print(line)
-    if not (values.print_config or values.dry_run):
-        engines = training.EngineCache()
-        for one, workdir in jobs:
-            training.transfer(one, workdir, engines=engines)
-        print(f"finished: {len(jobs)} run(s) in {values.workdir}")
+        return
+    engines = training.EngineCache()
+    for one, workdir in jobs:
+        training.transfer(one, workdir, engines=engines)
+    print(f"finished: {len(jobs)} run(s) in {values.workdir}")
 
 
 if __name__ == "__main__":

@@ -22,16 +22,16 @@ def main() -> None:
     """Runs what the flags say."""
     config = _main.read_config(PretrainConfig)
     values = flags.FLAGS
-    if values.print_config or values.dry_run:
+    if values.print_config:
         _main.show_config(config)
+        return
     training = _main.training()
-
     if values.dry_run:
         for line in training.dry_run(config):
             print(line)
-    if not (values.print_config or values.dry_run):
-        training.pretrain(config, Path(values.workdir), resume=_RESUME.value)
-        print(f"finished: {values.workdir}")
+        return
+    training.pretrain(config, Path(values.workdir), resume=_RESUME.value)
+    print(f"finished: {values.workdir}")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 python -m experiments.report --runs=demo/runs --out=demo/report
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from experiments import _main
@@ -17,9 +15,7 @@ def main() -> None:
     """Runs what the flags say."""
     from keras_transfer import reporting
 
-    for flag in (_RUNS, _OUT):
-        _main.require(flag)
-    report = reporting.write_report(Path(_RUNS.value), Path(_OUT.value))
+    report = reporting.write_report(_main.require(_RUNS), _main.require(_OUT))
     print(report.text)
     print(f"\nThe page: {report.page}")
 

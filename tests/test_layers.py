@@ -24,7 +24,7 @@ def test_the_library_knows_no_flags_and_prints_nothing(path):
     [
         "import keras_transfer.data, keras_transfer.models, keras_transfer.training",
         "import keras_transfer.data.dataset, keras_transfer.optim.schedules",
-        "from keras_transfer.evaluation import compute; from keras_transfer.reporting import report",
+        "import keras_transfer.evaluation.metrics, keras_transfer.reporting.report",
         "from tfrecords_builders import build, stages; stages.sources.names()",
         "from experiments import report; from experiments.configs import demo, finetune, smoke",
     ],

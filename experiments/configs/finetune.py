@@ -16,10 +16,12 @@ def get_config(arg: str | None = None) -> TransferConfig:
 
     ``data`` is the target's folder, ``init`` a run directory, a BiT .npz or empty for scratch.
     """
-    arg = parse_arg(arg, data="", init="", model="bit-r50x1", shots="full", seed=0)
+    chosen = parse_arg(arg, data="", init="", model="bit-r50x1", shots="full", seed=0)
     return TransferConfig(
-        seed=arg.seed,
-        shots=arg.shots,
-        data=DataConfig(dirs=(arg.data,) if arg.data else (), val_split="", test_split="test"),
-        model=ModelConfig(name=arg.model, init=arg.init),
+        seed=chosen.seed,
+        shots=chosen.shots,
+        data=DataConfig(
+            dirs=(chosen.data,) if chosen.data else (), val_split="", test_split="test"
+        ),
+        model=ModelConfig(name=chosen.model, init=chosen.init),
     )

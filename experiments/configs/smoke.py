@@ -20,17 +20,19 @@ from keras_transfer.core.config import (
 
 def get_config(arg: str | None = None) -> PretrainConfig:
     """Returns the config; ``data`` is the dataset folder."""
-    arg = parse_arg(arg, data="data/digits", seed=0, steps=20)
+    chosen = parse_arg(arg, data="data/digits", seed=0, steps=20)
     return PretrainConfig(
-        seed=arg.seed,
+        seed=chosen.seed,
         data=DataConfig(
-            dirs=(arg.data,),
+            dirs=(chosen.data,),
             train="decode|resize(36)|random_crop(32)|value_range(-1, 1)",
             eval="decode|resize(32)|value_range(-1, 1)",
             mixup=0.0,
         ),
         model=ModelConfig(name="bit-r14x0.25"),
         optim=OptimConfig(base_lr=0.1),
-        schedule=ScheduleConfig(name="cosine", duration=f"{arg.steps} steps", warmup="10 percent"),
+        schedule=ScheduleConfig(
+            name="cosine", duration=f"{chosen.steps} steps", warmup="10 percent"
+        ),
         train=TrainConfig(global_batch_size=32, log_every="5 steps", checkpoint_every="10 steps"),
     )

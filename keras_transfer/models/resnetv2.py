@@ -258,7 +258,7 @@ class Unit(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the layers, and the projection if the shape of the input asks for one."""
-        channels = input_shape[-1]
+        channels = int(input_shape[-1] or 0)
         inner, outer = self.filters, 4 * self.filters
         self.norm_a = self._norm("a", channels)
         self.conv_a = self._conv("a", channels, inner, 1)

@@ -1,5 +1,6 @@
 """The verb that builds everything and trains nothing: what a run would be and would cost."""
 
+import json
 import math
 import resource
 import time
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_transfer import models
+from keras_transfer.core import config as config_lib
 from keras_transfer.core.config import RunConfig
 from keras_transfer.data import pipeline
 from keras_transfer.training import cluster
@@ -22,12 +24,13 @@ def dry_run(config: RunConfig) -> Iterator[str]:
     """Builds data, network and compiled step, runs a few steps, and writes nothing.
 
     Yields:
-        Lines for a person: data, one batch, parameters, memory and time.
+        Lines for a person: the resolved config, data, one batch, parameters, memory and time.
 
     Raises:
         UserError: Whatever would stop the run before its first step.
     """
     setup = prepare(config)
+    yield json.dumps(config_lib.to_dict(setup.config), indent=1)
     yield from _describe_data(setup)
     engine = Engine(setup.shape, setup.config.runtime)
     engine.reset(setup.config.seed, setup.config.model.head_init)

@@ -78,7 +78,7 @@ def test_kill_and_resume_equal_an_uninterrupted_run_bit_for_bit(digits, tmp_path
         np.load(checkpoints.path_of(d / runs.CHECKPOINT_DIR, 30)) for d in (cut, tmp_path / "whole")
     ]
     names = [n for n in files[0].files if n != "header.json"]
-    assert any("momentum" in n for n in names) and any("iterations" in n for n in names)
+    assert any("momentum" in n for n in names) and any("iteration" in n for n in names)
     for name in names:
         np.testing.assert_array_equal(files[0][name], files[1][name], err_msg=name)
     results = [runs.read_result(d)[0] for d in (cut, tmp_path / "whole")]

@@ -1,12 +1,16 @@
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_transfer import evaluation, training
 from keras_transfer.core import runs
 from keras_transfer.core.errors import CorruptFileError, UserError
+from keras_transfer.data import records
+from keras_transfer.data.dataset import Dataset
 from keras_transfer.training import weights
 from keras_transfer.training.step import EngineCache
 
@@ -141,22 +145,39 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_its_step(pretraining, tmp_pa
     assert not runs.is_finished(tmp_path)
 
 
-def test_a_corrupt_record_is_named(pretraining, digits, tmp_path):
-    import shutil
+@pytest.fixture
+def broken(digits, tmp_path):
+    """Alters the first record of a copy of the data, and returns the copy and the file."""
 
-    from keras_transfer.data.dataset import Dataset
+    def make(alter):
+        folder = tmp_path / "data"
+        shutil.copytree(digits, folder)
+        file = Dataset(folder).split("train").files[0]
+        data = file.read_bytes()
+        end = records.scan_offsets(file)[1]
+        file.write_bytes(alter(data[:end]) + data[end:])
+        return str(folder), file
 
-    folder = tmp_path / "data"
-    shutil.copytree(digits, folder)
-    file = Dataset(folder).split("train").files[0]
-    data = bytearray(file.read_bytes())
-    data[60] ^= 255
-    file.write_bytes(data)
-    import tensorflow as tf
+    return make
 
-    config = pretraining(str(folder), schedule__duration="1 epochs")
+
+def test_a_corrupt_record_is_named(pretraining, engines, broken, tmp_path):
+    folder, file = broken(lambda record: record[:60] + bytes([record[60] ^ 255]) + record[61:])
+    config = pretraining(folder, schedule__duration="1 epochs")
     with pytest.raises((CorruptFileError, tf.errors.OpError), match=rf"{file.name}, record 0"):
-        training.pretrain(config, tmp_path / "run")
+        training.pretrain(config, tmp_path / "run", engines=engines)
+
+
+def test_an_image_that_cannot_be_decoded_is_named(pretraining, engines, broken, tmp_path):
+    def alter(record):
+        payload = records.unframe(record, "the record")
+        return records.frame(payload.replace(b"\x89PNG", b"JUNK"))
+
+    folder, _ = broken(alter)
+    name = Dataset(folder).example_ids("train")[0]
+    config = pretraining(folder, schedule__duration="1 epochs")
+    with pytest.raises(CorruptFileError, match=rf"image of example '{name}' cannot be decoded"):
+        training.pretrain(config, tmp_path / "run", engines=engines)
 
 
 def test_dry_run_says_what_it_costs_and_writes_nothing(transfer, tmp_path, monkeypatch):
