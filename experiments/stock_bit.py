@@ -9,6 +9,7 @@ name is the path of its variables in the released files, with a dot for every sl
 import keras
 import tensorflow as tf
 
+from keras_transfer.core.errors import UserError, did_you_mean
 from keras_transfer.models import heads, resnetv2
 
 
@@ -22,6 +23,8 @@ class _StandardizedConv2D(keras.layers.Conv2D):
 
 def build(name: str, num_classes: int, *, head_init: str = "zeros", seed: int = 0) -> keras.Model:
     """Builds a network; arguments, values and outputs are those of ``models.build``."""
+    if name not in resnetv2.VARIANTS:
+        raise UserError(f"No stock model {name!r}.{did_you_mean(name, resnetv2.VARIANTS)}")
     variant = resnetv2.VARIANTS[name]
     stem = int(64 * variant.width)
     images = keras.Input((None, None, 3))

@@ -78,7 +78,7 @@ def transfer(
             dirs=(folder,), val_split="", test_split="test", train=_SHIFT, eval=_EVAL, mixup=0.0
         ),
         model=ModelConfig(name="bit-r14x0.25", init=init),
-        optim=OptimConfig(base_lr=0.03),
+        optim=OptimConfig(base_lr=0.1),
         schedule=ScheduleConfig(name="bit", duration=f"{steps} steps"),
         train=TrainConfig(global_batch_size=BATCH, log_every="25 percent"),
     )

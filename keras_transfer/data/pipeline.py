@@ -100,7 +100,7 @@ class Examples:
             try:
                 augment_ops.decode(self.image(index))
             except tf.errors.InvalidArgumentError:
-                name = self.example_ids()[index]
+                name = str(self.example_ids()[index])
                 folders = ", ".join(str(dataset.path) for dataset in self._datasets)
                 return CorruptFileError(
                     f"{folders}, split {self._split!r}: the image of example {name!r} cannot be "

@@ -2,7 +2,7 @@
 
 Both are elementwise arithmetic around a few sums, so their cost is the number of passes over
 memory. Automatic differentiation keeps every intermediate tensor; the gradients here need the
-input, the output and one vector per image.
+input, the output and two vectors per image.
 """
 
 from collections.abc import Callable

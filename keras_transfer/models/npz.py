@@ -164,7 +164,7 @@ def save_npz(model: keras.Model, path: str | Path) -> None:
         zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive,
     ):
         for variable in model.weights:
-            array = keras.ops.convert_to_numpy(variable).reshape(_npz_shape(variable))
+            array = variable.value.numpy().reshape(_npz_shape(variable))
             with archive.open(
                 f"{resnetv2.npz_key(variable.path)}.npy", "w", force_zip64=True
             ) as member:

@@ -182,7 +182,7 @@ def _image_size(examples: Examples) -> tuple[int, int]:
     try:
         width, height = Image.open(io.BytesIO(examples.image(0))).size
     except OSError as error:
-        name = examples.example_ids()[0]
+        name = str(examples.example_ids()[0])
         raise CorruptFileError(f"The image of example {name!r} is unreadable: {error}.") from None
     return height, width
 

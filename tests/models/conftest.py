@@ -1,5 +1,6 @@
 """The oracle's weights by name, and small models of which there is no need to have two."""
 
+import functools
 import importlib.util
 
 import keras
@@ -37,6 +38,12 @@ def reference_model(rule, tmp_path_factory):
         return model
 
     return load
+
+
+@pytest.fixture(scope="session")
+def shapes_of():
+    """``models.npz_shapes``, once per network."""
+    return functools.cache(models.npz_shapes)
 
 
 @pytest.fixture(scope="session")

@@ -187,7 +187,7 @@ def test_mixed_precision_standardizes_the_float32_kernel(policy):
     """A kernel whose spread bfloat16 rounds away still gives standardised responses."""
     policy("mixed_bfloat16")
     conv = models.build("bit-r14x0.25", 5).get_layer("block1").units[0].conv_a
-    conv.kernel.assign(1 + 1e-4 * conv.kernel)
+    conv.kernel.assign(1 + 1e-3 * conv.kernel)
     response = np.asarray(conv(tf.eye(16)[:, None, None, :]), np.float32)
     np.testing.assert_allclose(response.std(axis=0), 1, rtol=0.01)
 
@@ -219,7 +219,7 @@ def test_two_replicas_and_in_place_seeds(tiny, images):
     models.reinitialize(model, 7, head_init="uniform")
     for variable, reference in zip(model.weights, tiny.weights):
         for copy in strategy.experimental_local_results(variable.value):
-            np.testing.assert_array_equal(copy, reference, err_msg=variable.path)
+            np.testing.assert_array_equal(copy, reference.numpy(), err_msg=variable.path)
     halves = iter(np.split(images, 2))
     batch = strategy.experimental_distribute_values_from_function(
         lambda _: tf.constant(next(halves))
@@ -246,8 +246,8 @@ def test_wrong_names(name, part):
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_listed_networks_have_32_groups_everywhere(name):
-    shapes = models.npz_shapes(name, 2)
+def test_listed_networks_have_32_groups_everywhere(name, shapes_of):
+    shapes = shapes_of(name, 1000)
     channels = {shape[0] for key, shape in shapes.items() if key.endswith("gamma")}
     assert {resnetv2._groups(c) for c in channels} == {32}
 
