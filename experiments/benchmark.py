@@ -7,6 +7,7 @@ Machines are noisy, so variants run interleaved, one step each in turn in a proc
 and ratios are taken round by round.
 """
 
+import math
 import multiprocessing
 import os
 import resource
@@ -174,15 +175,28 @@ def _photographs(folder: Path, count: int) -> list[Path]:
 
 
 def _per_core(work: Callable[[], int]) -> float:
-    """Images per second of CPU time, over all threads."""
-    before = resource.getrusage(resource.RUSAGE_SELF)
+    """Images per second of CPU time, over all threads.
+
+    Waits for background threads before and after: what a prefetch buffer held at the start it holds
+    again at the end, so the images taken are the images made.
+    """
+    before = _idle_cpu_seconds()
     images = work()
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    return images / (after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    return images / (_idle_cpu_seconds() - before)
+
+
+def _idle_cpu_seconds() -> float:
+    """CPU seconds used so far, once nothing uses more."""
+    used, last = time.process_time(), -math.inf
+    while used - last > 0.01:
+        time.sleep(0.2)
+        used, last = time.process_time(), used
+    return used
 
 
 def input_pipeline() -> None:
     """Prints images/s per core of the training pipeline, beside a bare decode-and-crop loop."""
+    _main.training()  # starts TensorFlow quietly
     import tensorflow as tf
 
     from keras_transfer import data
