@@ -208,6 +208,7 @@ class ShowProgress:
             unit="step",
             dynamic_ncols=True,
             mininterval=1.0,
+            leave=False,
             file=sys.stderr,
         )
 
