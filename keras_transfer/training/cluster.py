@@ -38,7 +38,11 @@ def _over(names: tuple[str, ...]) -> tf.distribute.Strategy:
     """
     if len(names) == 1:
         return tf.distribute.OneDeviceStrategy(names[0])
-    return tf.distribute.MirroredStrategy(names)
+    # For the same reason no collectives on CPU devices, which gain nothing from them: a process
+    # may hold strategies that are not ours.
+    on_cpu = tf.DeviceSpec.from_string(names[0]).device_type == "CPU"
+    sums = tf.distribute.ReductionToOneDevice() if on_cpu else None
+    return tf.distribute.MirroredStrategy(names, cross_device_ops=sums)
 
 
 def configure(runtime: RuntimeConfig) -> None:
