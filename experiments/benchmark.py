@@ -68,6 +68,7 @@ def _timm_step(model_name: str, batch: int, size: int) -> Callable[[], None]:
     try:
         import timm
         import torch
+        from timm.utils.agc import adaptive_clip_grad
     except ImportError:
         raise UserError("--compare=timm: pip install torch timm first.") from None
     torch.set_num_threads(os.cpu_count() or 1)
@@ -82,7 +83,7 @@ def _timm_step(model_name: str, batch: int, size: int) -> Callable[[], None]:
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         torch.nn.functional.cross_entropy(model(image), label).backward()
-        timm.utils.agc.adaptive_clip_grad(parameters, 0.01)
+        adaptive_clip_grad(parameters, 0.01)
         optimizer.step()
 
     return step
