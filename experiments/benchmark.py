@@ -102,8 +102,8 @@ def _serve(channel: Connection, variant: str, model: str, batch: int, size: int)
         step = _VARIANTS[variant](model, batch, size)
         for _ in range(_WARM_UP):
             step()
-    except UserError as error:
-        channel.send(error)
+    except Exception as error:  # of any kind: the parent would wait for ever
+        channel.send(UserError(f"The variant {variant!r} does not run here: {error}"))
         return
     channel.send("ready")
     while channel.recv() == "step":
