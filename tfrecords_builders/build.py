@@ -30,6 +30,9 @@ _IMAGE_SIZE = flags.DEFINE_integer(
 _ENCODING = flags.DEFINE_enum(
     "encoding", None, images.ENCODINGS, "How images are stored; by default as the source says."
 )
+_MAX_PIXELS = flags.DEFINE_integer(
+    "max_pixels", images.MAX_PIXELS, "Images with more pixels are refused before decoding.", 1
+)
 _NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Processes; 0 uses all cores.", 0)
 _STAGE = flags.DEFINE_enum("stage", "all", stages.STAGES, "Which part of the work to do.")
 _ON_ERROR = flags.DEFINE_enum(
@@ -68,6 +71,7 @@ def main() -> None:
         options=_OPTIONS.value,
         image_size=_IMAGE_SIZE.value,
         encoding=_ENCODING.value,
+        max_pixels=_MAX_PIXELS.value,
         limit=_LIMIT.value,
         seed=_SEED.value,
     )

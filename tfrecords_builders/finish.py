@@ -255,6 +255,7 @@ def _card(
         "labels": list(made.labels.names),
         "splits": splits,
         "published": dict(source.published),
+        "facts": made.facts,
         "rows": rows,
         "quarantined": dict(sorted(quarantined.items())),
         "left_out": made.left_out,

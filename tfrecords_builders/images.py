@@ -16,6 +16,7 @@ from keras_transfer.core.errors import CorruptFileError, UserError
 
 ENCODINGS = ("jpeg", "png", "original")
 JPEG_QUALITY = 95
+MAX_PIXELS = 2**28  # 16,384 x 16,384: more than any detector or camera makes
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette holds RGB
@@ -60,12 +61,16 @@ class Rendering:
         channels: 1 or 3.
         bits: Bits that 16-bit images use: 0..2^bits - 1 becomes 0..255. 0 takes, for each image,
             the smallest usual depth (8, 10, 12, 14, 15, 16) that holds its largest value.
+        dicom: How DICOM images become grey values: ``dicom`` or ``mimic_jpg``.
+        max_pixels: Images with more are refused before they are decoded.
     """
 
     encoding: str
     image_size: int
     channels: int
     bits: int = 0
+    dicom: str = "dicom"
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         if self.encoding not in ENCODINGS:

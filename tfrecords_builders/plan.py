@@ -131,6 +131,7 @@ class Plan:
         patients: Split -> known patients.
         shared_patients: Patients that are in several splits.
         checksums: Label file -> SHA-256.
+        facts: `Source.facts`.
         shards: In order of split and number.
         bytes_per_example: Mean of a few rendered examples; 0 if none could be rendered.
         seconds_per_example: Likewise, of one core.
@@ -147,6 +148,7 @@ class Plan:
     patients: dict[str, int]
     shared_patients: int
     checksums: dict[str, str]
+    facts: dict[str, Any]
     shards: tuple[Shard, ...]
     bytes_per_example: float
     seconds_per_example: float

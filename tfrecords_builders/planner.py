@@ -82,6 +82,7 @@ def make(job: Job, folder: Path, tolerance: checks.Tolerance, *, num_shards: int
             patients=patients,
             shared_patients=len(shared),
             checksums=source.checksums(),
+            facts=source.facts(),
             shards=shards,
             bytes_per_example=size,
             seconds_per_example=seconds,

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from keras_transfer.core import runs
 from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.data import records
-from tfrecords_builders import checks, finish, plan, planner, sources, writer
+from tfrecords_builders import checks, finish, images, plan, planner, sources, writer
 from tfrecords_builders.images import Rendering
 from tfrecords_builders.plan import Job, Plan
 
@@ -82,6 +82,7 @@ def make_job(
     options: Sequence[str] = (),
     image_size: int = 0,
     encoding: str | None = None,
+    max_pixels: int = images.MAX_PIXELS,
     limit: int = 0,
     seed: int = 0,
 ) -> Job:
@@ -93,6 +94,7 @@ def make_job(
         options: ``key=value,key=value``, any number of them.
         image_size: Shorter side of the stored images, 0 keeps their size.
         encoding: ``jpeg``, ``png``, ``original``, or None for the source's own.
+        max_pixels: Larger images are refused before they are decoded.
         limit: Examples to keep, 0 for all.
         seed: Of order, splits and generated content.
 
@@ -110,7 +112,14 @@ def make_job(
     if image_size < 0 or limit < 0:
         raise UserError("--image_size and --limit cannot be negative.")
     opened = kind(values, Path(input_dir) if input_dir else None, seed)
-    rendering = Rendering(encoding or kind.encoding, image_size, opened.channels, opened.bits)
+    rendering = Rendering(
+        encoding=encoding or kind.encoding,
+        image_size=image_size,
+        channels=opened.channels,
+        bits=opened.bits,
+        dicom=opened.render,
+        max_pixels=max_pixels,
+    )
     return Job(
         source=source,
         options=tuple(values.items()),

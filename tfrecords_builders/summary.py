@@ -54,6 +54,13 @@ def _counted(title: str, reasons: Mapping[str, int]) -> list[str]:
     return [f"{title}: {count:,} {reason}" for reason, count in reasons.items()]
 
 
+def _facts(facts: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name.replace('_', ' ')}: {value:,}" if isinstance(value, int) else f"{name}: {value}"
+        for name, value in facts.items()
+    ]
+
+
 def describe_plan(plan: Plan, workers: int) -> str:
     """Returns what a plan holds, as text."""
     total = sum(plan.sizes.values())
@@ -69,6 +76,7 @@ def describe_plan(plan: Plan, workers: int) -> str:
             "",
             _label_table(plan.counts),
             "",
+            *_facts(plan.facts),
             *_counted("left out", plan.left_out),
             *_counted("quarantined", Counter(reason for _, reason in plan.defects)),
             f"about {size:,.1f} MB, {minutes:,.1f} minutes on {workers} cores",
@@ -85,6 +93,7 @@ def describe_card(card: dict[str, Any]) -> str:
     leaks = card["leaks"]
     lines = [_table(rows), ""]
     lines += [_label_table({name: s["labels"] for name, s in card["splits"].items()}), ""]
+    lines += _facts(card["facts"])
     lines += _counted("left out", card["left_out"]) + _counted("quarantined", card["quarantined"])
     if leaks["patients"] or leaks["images_with_equal_pixels"]:
         lines.append(

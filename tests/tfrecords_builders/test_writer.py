@@ -137,7 +137,7 @@ def _command_lines() -> list[bytes]:
     return lines
 
 
-@pytest.mark.parametrize("limit, stage", [(2000, "plan"), (6000, "write")])
+@pytest.mark.parametrize("limit, stage", [(2000, "plan"), (8000, "write")])
 def test_a_full_disk_is_named_and_finished_shards_are_kept(tmp_path, films_once, limit, stage):
     # A limit on file sizes stands for the disk: the same OSError from the same calls.
     arguments = [*COMMAND[3:], f"--output_dir={tmp_path}", "--num_workers=1"]

@@ -1,10 +1,11 @@
 """Where images and labels come from: one module per dataset, and the contract they share.
 
-A module of this package is a source when it defines ``SOURCE``, a subclass of `Source`; its module
-name is the value of ``--source``. Nothing has to be registered anywhere else.
+A module of this package whose name does not start with ``_`` is a source: it defines ``SOURCE``, a
+subclass of `Source`, and its name is the value of ``--source``. Nothing has to be registered.
 """
 
 import abc
+import functools
 import importlib
 import os
 import pkgutil
@@ -137,6 +138,11 @@ class Source(abc.ABC):
         return 0
 
     @property
+    def render(self) -> str:
+        """How DICOM images become grey values: ``dicom`` or ``mimic_jpg``; see `dicom`."""
+        return self.settings.get("render", "dicom")
+
+    @property
     @abc.abstractmethod
     def labels(self) -> LabelSpace:
         """Task and names of the labels; asked for after `items` has been read."""
@@ -147,7 +153,9 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def load(self, item: Item) -> bytes | np.ndarray:
-        """Returns an image: the bytes of a file, or uint8/uint16 [H, W] or [H, W, 3] (RGB).
+        """Returns an image: the bytes of a JPEG, PNG or DICOM file, or its pixels.
+
+        Pixels are uint8/uint16 [H, W] or [H, W, 3] (RGB). Bytes are told apart by what they are.
 
         Runs in a worker process and depends on the item and the constructor's arguments only.
 
@@ -160,10 +168,18 @@ class Source(abc.ABC):
         """Returns file name -> SHA-256 of the label files that were read, for the card."""
         return {}
 
+    def facts(self) -> dict[str, Any]:
+        """Returns what `items` found out about the input, for people and the card.
+
+        Words or whole numbers by name: the layout, how many rows were of which kind, ...
+        """
+        return {}
+
 
 def names() -> list[str]:
     """Returns the names of all sources, in alphabetical order."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in modules if not name.startswith("_"))
 
 
 def get(name: str) -> type[Source]:
@@ -230,11 +246,19 @@ def inside(folder: Path, path: str, where: str) -> Path:
     Raises:
         UserError: If the path is absolute or leaves the folder by ``..`` or by a link.
     """
-    root = os.path.realpath(folder)
-    below = os.path.realpath(folder / path).startswith(root + os.sep)
-    if not below or Path(path).is_absolute():
+    joined = folder / path
+    # Most files share their folder: resolving it once saves several calls per file.
+    real = _real_folder(str(joined.parent))
+    if joined.name == ".." or joined.is_symlink():
+        real = str(joined.resolve().parent)
+    if Path(path).is_absolute() or not f"{real}/".startswith(f"{_real_folder(str(folder))}/"):
         raise UserError(f"{where}: the path {path!r} is not below {folder}: write a relative one.")
-    return folder / path
+    return joined
+
+
+@functools.lru_cache(maxsize=1024)
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 def boolean(text: str) -> bool:

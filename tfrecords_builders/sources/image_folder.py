@@ -13,8 +13,7 @@ from typing import Any
 from keras_transfer.core.errors import UserError
 from keras_transfer.core.labels import MULTICLASS, MULTILABEL, LabelSpace
 from keras_transfer.core.sampling import grouped_split
-from keras_transfer.data import records
-from tfrecords_builders import images, sources
+from tfrecords_builders import images, sources, tables
 from tfrecords_builders.sources import Dropped, Item
 
 _SPLITS = {
@@ -26,14 +25,6 @@ _SPLITS = {
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 _OTHER_IMAGES = (".bmp", ".dcm", ".dicom", ".gif", ".heic", ".tif", ".tiff", ".webp")
 _TEXTS = ("patient_id", "view", "sex", "age")
-_STATES = {
-    "": records.NOT_MENTIONED,
-    "-2": records.NOT_MENTIONED,
-    "-1": records.UNCERTAIN,
-    "0": records.NEGATIVE,
-    "1": records.POSITIVE,
-}
-
 
 _about_rows = functools.partial(sources.Option, named="never", images=False)
 
@@ -240,7 +231,9 @@ class ImageFolder(sources.Source):
         texts = {name: row.get(name, "").strip() for name in _TEXTS}
         label: Any
         if self.settings["labels"]:
-            label = tuple(_state(row[name], name, where) for name in self.settings["labels"])
+            label = tuple(
+                tables.state(row[name], f"{where}: {name}") for name in self.settings["labels"]
+            )
         else:
             label = row["label"].strip()
             if not label:
@@ -250,13 +243,6 @@ class ImageFolder(sources.Source):
     def load(self, item: Item) -> bytes:
         """Returns the file as it is."""
         return (self.folder / item.source).read_bytes()
-
-
-def _state(text: str, name: str, where: str) -> int:
-    value = text.strip().removesuffix(".0")
-    if value not in _STATES:
-        raise UserError(f"{where}: {name} is {text!r}, not one of 1, 0, -1, -2 or empty.")
-    return _STATES[value]
 
 
 def _natural(name: str) -> tuple[int, int, str]:
