@@ -13,12 +13,11 @@ stood when the same command is typed again. ``--dry_run`` shows what would be bu
 import shlex
 import sys
 from pathlib import Path
-from typing import NoReturn
 
-from absl import app, flags
+from absl import flags
 
 from keras_transfer.core.errors import UserError
-from tfrecords_builders import checks, images, sources, stages, summary
+from tfrecords_builders import checks, command, images, sources, stages, summary
 
 _SOURCE = flags.DEFINE_string("source", "", f"What to build: {', '.join(sources.names())}.")
 _INPUT = flags.DEFINE_string("input_dir", "", "Where the images and label tables are.")
@@ -44,6 +43,14 @@ _MAX_BAD = flags.DEFINE_float(
 _LIMIT = flags.DEFINE_integer("limit", 0, "Keep a random sample of so many examples; 0: all.", 0)
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", 0, "Files of the largest split; 0 chooses.", 0)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of order, splits and generated images.")
+_TASK = flags.DEFINE_string(
+    "task", "", "With --stage=write: I/N writes the I-th of N equal parts; I counts from 0."
+)
+_HASH_PATIENTS = flags.DEFINE_string(
+    "hash_patients",
+    "",
+    "File of secret bytes: ids and paths of patients and studies are written as keyed hashes.",
+)
 _OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Replace a dataset that differs.")
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Show what would be built and write nothing.")
 
@@ -56,12 +63,24 @@ def _next_command(outcome: stages.Outcome, stage: str) -> str:
             ["python", "-m", "experiments.finetune", f"--config={config}", "--dry_run"]
         )
     following = stages.STAGES[stages.STAGES.index(stage) + 1]
-    typed = [word for word in sys.argv[1:] if not word.startswith("--stage")]
-    command = ["python", "-m", "tfrecords_builders.build", *typed, f"--stage={following}"]
-    return shlex.join(command)
+    typed = [word for word in sys.argv[1:] if not word.startswith(("--stage", "--task"))]
+    words = ["python", "-m", "tfrecords_builders.build", *typed, f"--stage={following}"]
+    return shlex.join(words)
 
 
-def main() -> None:
+def _task() -> tuple[int, int]:
+    """Reads ``--task``."""
+    if not _TASK.value:
+        return 0, 1
+    number, slash, count = _TASK.value.partition("/")
+    if not (number.isdecimal() and slash and count.isdecimal() and int(number) < int(count)):
+        raise UserError(f"--task={_TASK.value}: write I/N with 0 <= I < N, such as 0/16.")
+    if _STAGE.value != "write":
+        raise UserError("--task divides the stage write: add --stage=write.")
+    return int(number), int(count)
+
+
+def main(_: list[str]) -> None:
     """Builds what the flags say, and says what was done."""
     if not _SOURCE.value:
         raise UserError(f"--source is missing: one of {', '.join(sources.names())}.")
@@ -74,11 +93,13 @@ def main() -> None:
         max_pixels=_MAX_PIXELS.value,
         limit=_LIMIT.value,
         seed=_SEED.value,
+        salt_file=_HASH_PATIENTS.value,
     )
     settings = stages.Settings(
         num_workers=_NUM_WORKERS.value,
         num_shards=_NUM_SHARDS.value,
         tolerance=checks.Tolerance(_ON_ERROR.value, _MAX_BAD.value),
+        task=_task(),
         overwrite=_OVERWRITE.value,
         progress=True,
     )
@@ -100,30 +121,5 @@ def main() -> None:
     print(f"next: {_next_command(outcome, _STAGE.value)}")
 
 
-def _parse(argv: list[str]) -> list[str]:
-    try:
-        rest = flags.FLAGS(argv)
-    except flags.Error as error:
-        _fail(str(error))
-    if len(rest) > 1:
-        _fail(f"Unexpected argument {rest[1]!r}: every argument is a --flag=value.")
-    return rest
-
-
-def _guarded(_: list[str]) -> None:
-    try:
-        main()
-    except UserError as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on where it stood", file=sys.stderr)
-        sys.exit(130)
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
-
-
 if __name__ == "__main__":
-    app.run(_guarded, flags_parser=_parse)
+    command.run(main)

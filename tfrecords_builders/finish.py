@@ -22,11 +22,12 @@ from keras_transfer.core.errors import UserError
 from keras_transfer.data import records
 from tfrecords_builders import checks, plan, writer
 from tfrecords_builders.plan import Job, Plan, Shard
+from tfrecords_builders.privacy import Pseudonyms
 from tfrecords_builders.sources import Item
 
 SHARDS_FILE = "shards.json"
 QUARANTINE_FILE = "quarantine.csv"
-BUILDING, REPLACED = ".building", ".replaced"
+REPLACED = ".replaced"
 
 
 def collect_records(folder: Path, made: Plan) -> dict[str, dict[str, Any]]:
@@ -80,8 +81,8 @@ def finalize(
         found = _find_images(folder, made, done, shared[: checks.NAMED])
         checks.refuse_leak("images with equal pixels", len(shared), found, source.leaky)
 
-    _write_aside(folder, made, bad)
-    counts, patients = _write_index(folder, made, done)
+    _write_aside(folder, made, [(key, job.pseudonyms(path), why) for key, path, why in bad])
+    counts, patients = _write_index(folder, made, done, job.pseudonyms)
     _write_offsets(folder, made)
     splits = {
         split: {
@@ -97,7 +98,7 @@ def finalize(
     card = _card(target, job, made, splits, bad, len(shared))
     runs.write_json(folder / records.CARD_FILE, card)
     hashes = {
-        file: {key: record[key] for key in ("count", "bytes", "sha256")}
+        file: {key: record[key] for key in ("count", "bytes", "crc32c")}
         for file, record in done.items()
     }
     runs.write_json(folder / SHARDS_FILE, hashes)
@@ -149,7 +150,7 @@ def _write_aside(folder: Path, made: Plan, bad: list[tuple[str, str, str]]) -> N
 
 
 def _write_index(
-    folder: Path, made: Plan, done: dict[str, dict[str, Any]]
+    folder: Path, made: Plan, done: dict[str, dict[str, Any]], pseudonyms: Pseudonyms
 ) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
     """Writes one row per record, in record order; returns label counts and patients per split."""
     labels, counts = made.labels, Counter[tuple[str, Any]]()
@@ -168,6 +169,7 @@ def _write_index(
         for shard in made.shards:
             for item in _stored_items(folder, shard, done[shard.file]):
                 label = item.label
+                item = item._replace(source=pseudonyms(item.source))
                 cells = label if isinstance(label, tuple) else (labels.names[label],)
                 rows.writerow([*(getattr(item, c) for c in records.INDEX_COLUMNS), *cells])
                 counts[item.split, item.label] += 1

@@ -19,6 +19,7 @@ from keras_transfer.core.labels import LabelSpace
 from keras_transfer.data import records
 from tfrecords_builders import sources
 from tfrecords_builders.images import Rendering
+from tfrecords_builders.privacy import Pseudonyms
 from tfrecords_builders.sources import Item, Source
 
 PLAN_DIR = "plan"
@@ -46,6 +47,7 @@ class Job:
         seed: Of order, splits and generated content.
         rendering: How images are stored.
         limit: Examples to keep, 0 for all.
+        salt_file: Secret that hides names of patients and files; "" writes them as they are.
     """
 
     source: str
@@ -54,6 +56,12 @@ class Job:
     seed: int
     rendering: Rendering
     limit: int = 0
+    salt_file: str = ""
+
+    @property
+    def pseudonyms(self) -> Pseudonyms:
+        """What is written instead of names of patients, studies and files."""
+        return Pseudonyms(self.salt_file)
 
     def open_source(self) -> Source:
         """Makes the source; every process makes its own."""
@@ -70,6 +78,7 @@ class Job:
             self.rendering.encoding if self.rendering.encoding != source.encoding else "",
             f"limit_{self.limit}" if self.limit else "",
             f"seed_{self.seed}" if self.seed else "",
+            "hashed" if self.salt_file else "",
         ]
         return "_".join(filter(None, parts)) or "default"
 
@@ -83,15 +92,15 @@ class Job:
             **dataclasses.asdict(self.rendering),
             "seed": self.seed,
             "limit": self.limit,
+            "salt": self.pseudonyms.fingerprint,
             "format": _FORMAT,
         }
 
     def image_request(self) -> dict[str, Any]:
         """Returns the part of `request` that decides what the image of an item looks like."""
         others = {f"options.{o.name}" for o in sources.get(self.source).options if not o.images}
-        return {
-            key: value for key, value in self.request().items() if key not in {"limit", *others}
-        }
+        others |= {"limit", "salt"}
+        return {key: value for key, value in self.request().items() if key not in others}
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.core.labels import LabelSpace
 from tfrecords_builders import checks, plan
 from tfrecords_builders.plan import Job, Plan, Shard
+from tfrecords_builders.privacy import Pseudonyms
 from tfrecords_builders.sources import Item, Source
 from tfrecords_builders.spool import Spool
 
@@ -52,7 +53,7 @@ def make(job: Job, folder: Path, tolerance: checks.Tolerance, *, num_shards: int
     # Without a name: nothing is left behind whatever happens.
     with tempfile.TemporaryFile(dir=target) as stream:
         spool = Spool(stream, job.seed)
-        left_out, defects = _collect(source, spool, target)
+        left_out, defects = _collect(source, spool, target, job.pseudonyms)
         total = len(spool) + len(defects) + left_out.total()
         tolerance.refuse(defects, total)
         if not len(spool):
@@ -92,7 +93,7 @@ def make(job: Job, folder: Path, tolerance: checks.Tolerance, *, num_shards: int
 
 
 def _collect(
-    source: Source, spool: Spool, target: Path
+    source: Source, spool: Spool, target: Path, pseudonyms: Pseudonyms
 ) -> tuple[Counter[str], list[tuple[str, str]]]:
     """Reads all items.
 
@@ -107,14 +108,15 @@ def _collect(
         for entry in source.items():
             if isinstance(entry, Item):
                 try:
-                    spool.add(entry)
+                    patient, key = pseudonyms(entry.patient_id), pseudonyms(entry.example_id)
+                    spool.add(entry._replace(example_id=key, patient_id=patient))
                 except UnicodeEncodeError:
                     name = ascii(entry.source)
                     raise UserError(f"{name}: a name that is not UTF-8: rename it.") from None
             elif entry.defect:
                 defects.append((entry.source, entry.reason))
             else:
-                rows.writerow((entry.source, entry.reason))
+                rows.writerow((pseudonyms(entry.source), entry.reason))
                 left_out[entry.reason] += 1
     return left_out, defects
 

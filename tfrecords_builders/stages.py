@@ -35,6 +35,8 @@ class Settings:
         num_workers: Processes; 0 uses all cores.
         num_shards: Files of the largest split; 0 chooses.
         tolerance: For rows and images with something wrong.
+        task: (i, n): the stage ``write`` writes every n-th shard from the i-th on, so that n tasks
+            of a cluster share the work.
         overwrite: Whether a dataset that was built otherwise is replaced.
         progress: Whether to draw progress bars.
     """
@@ -42,6 +44,7 @@ class Settings:
     num_workers: int = 0
     num_shards: int = 0
     tolerance: checks.Tolerance = field(default_factory=checks.Tolerance)
+    task: tuple[int, int] = (0, 1)
     overwrite: bool = False
     progress: bool = False
 
@@ -85,6 +88,7 @@ def make_job(
     max_pixels: int = images.MAX_PIXELS,
     limit: int = 0,
     seed: int = 0,
+    salt_file: str = "",
 ) -> Job:
     """Checks what a user asks for.
 
@@ -97,6 +101,8 @@ def make_job(
         max_pixels: Larger images are refused before they are decoded.
         limit: Examples to keep, 0 for all.
         seed: Of order, splits and generated content.
+        salt_file: Secret under which names of patients, studies and files are hashed; "" keeps
+            them.
 
     Raises:
         UserError: If anything is unknown or does not fit.
@@ -127,6 +133,7 @@ def make_job(
         seed=seed,
         rendering=rendering,
         limit=limit,
+        salt_file=salt_file,
     )
 
 
@@ -187,7 +194,7 @@ def _named_errors() -> Iterator[None]:
 
 def _build(job: Job, output_dir: Path, settings: Settings, stage: str) -> Outcome:
     target = dataset_folder(job, output_dir)
-    building = target.with_name(target.name + finish.BUILDING)
+    building = target.with_name(target.name + records.BUILDING)
     complete = (target / records.CARD_FILE).is_file()
     if stage in ("all", "plan"):
         made = _plan_in(building, output_dir, job, settings)
@@ -224,7 +231,8 @@ def _plan(job: Job, folder: Path, settings: Settings) -> Plan:
 
 
 def _write(folder: Path, job: Job, made: Plan, settings: Settings) -> None:
-    total = sum(made.sizes.values())
+    shards = made.shards[settings.task[0] :: settings.task[1]]
+    total = sum(shard.count for shard in shards)
     # Starting processes takes longer than writing a small set.
     quick = not settings.num_workers and total * made.seconds_per_example < _QUICK_SECONDS
     with _bar("write", total, settings) as bar:
@@ -232,7 +240,7 @@ def _write(folder: Path, job: Job, made: Plan, settings: Settings) -> None:
             folder,
             job,
             made,
-            made.shards,
+            shards,
             tolerance=settings.tolerance,
             num_workers=1 if quick else settings.workers,
             progress=bar.update,

@@ -148,7 +148,7 @@ def _open(path: Path) -> IO[str]:
         raise UserError(f"{path}: {error.strerror}.") from None
     # By content: browsers unpack .gz files and keep the name.
     unpacked = gzip.GzipFile(fileobj=raw) if start == b"\x1f\x8b" else raw
-    return io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline="")  # type: ignore[arg-type]
+    return io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline="")
 
 
 def _guarded(stream: IO[str], path: Path) -> Iterator[str]:

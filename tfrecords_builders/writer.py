@@ -7,7 +7,6 @@ and what their pixels hash to is kept beside the record, in ``.shards/<file>.npy
 """
 
 import functools
-import hashlib
 import multiprocessing
 import os
 import signal
@@ -28,10 +27,12 @@ from keras_transfer.core import runs
 from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.data import records
 from tfrecords_builders import checks, plan
+from tfrecords_builders.images import Rendering
 from tfrecords_builders.plan import Job, Plan, Shard
 from tfrecords_builders.sources import Item, Source
 
 SHARDS_DIR = ".shards"
+_CHUNK = 2**20
 TABLE = np.dtype([("offset", "<i8"), ("pixels", "<u8")])
 
 
@@ -45,18 +46,35 @@ def serialise(item: Item, image: bytes) -> bytes:
         item: Texts and label.
         image: The encoded image.
     """
-    example = tf_example_pb2.Example()
-    feature = example.features.feature
-    feature["image"].bytes_list.value.append(image)
-    for name in ("example_id", "patient_id", "view"):
-        feature[name].bytes_list.value.append(getattr(item, name).encode())
+    head, tail = tf_example_pb2.Example().features, tf_example_pb2.Example().features
+    head.feature["example_id"].bytes_list.value.append(item.example_id.encode())
+    for name in ("patient_id", "view"):
+        tail.feature[name].bytes_list.value.append(getattr(item, name).encode())
     if isinstance(item.label, tuple):
         states = np.array(item.label, np.int8)
-        feature["label"].float_list.value.extend(records.label_from_states(states).tolist())
-        feature["label_state"].int64_list.value.extend(states.tolist())
+        tail.feature["label"].float_list.value.extend(records.label_from_states(states).tolist())
+        tail.feature["label_state"].int64_list.value.extend(states.tolist())
     else:
-        feature["label"].int64_list.value.append(item.label)
-    return example.SerializeToString(deterministic=True)
+        tail.feature["label"].int64_list.value.append(item.label)
+    # In the order of their names, "image" stands between the two. Protobuf would copy the image at
+    # each level of nesting; spelled out, it is copied once.
+    value = _nested(1, _nested(1, b"", len(image)), len(image))
+    entry = _nested(1, b"image") + _nested(2, value, len(image))
+    image_entry = _nested(1, entry, len(image))
+    before = head.SerializeToString(deterministic=True) + image_entry
+    after = tail.SerializeToString(deterministic=True)
+    start = _nested(1, before, len(image) + len(after))
+    return b"".join((start, image, after))
+
+
+def _nested(field: int, content: bytes, more: int = 0) -> bytes:
+    """Returns a length-delimited protobuf field whose last ``more`` bytes are still to come."""
+    size, length = len(content) + more, bytearray()
+    while size > 127:
+        length.append(size & 127 | 128)
+        size >>= 7
+    length.append(size)
+    return bytes((field << 3 | 2,)) + length + content
 
 
 def pixel_hash(image: bytes) -> int:
@@ -97,24 +115,24 @@ def write_shard(folder: Path, job: Job, shard: Shard) -> dict[str, Any]:
     """Writes one shard, unless it is finished already.
 
     Returns:
-        Its completion record: fingerprint, count, bytes, sha256, and bad, a list of [example id,
+        Its completion record: fingerprint, count, bytes, crc32c, and bad, a list of [example id,
         source, reason] of the items that could not be stored.
     """
     found = read_record(folder, shard)
     if found and not _mended(folder, job, shard, found["bad"]):
         return found
-    digest, table, bad, position = hashlib.sha256(), [], [], 0
+    source, checksum, table, bad, position = _open_source(job), 0, [], [], 0
     (folder / SHARDS_DIR).mkdir(exist_ok=True)
     with runs.atomic_write(folder / shard.file, "wb") as stream:
         for item in plan.read_items(folder, shard):
-            image = _render(job, item)
+            image = _render(job.rendering, source, item)
             if isinstance(image, str):
                 bad.append([item.example_id, item.source, image])
                 continue
             framed = records.frame(serialise(item, image))
             table.append((position, pixel_hash(image)))
             stream.write(framed)
-            digest.update(framed)
+            checksum = google_crc32c.extend(checksum, framed)
             position += len(framed)
     with runs.atomic_write(table_path(folder, shard), "wb") as stream:
         np.save(stream, np.array(table, TABLE), allow_pickle=False)
@@ -122,17 +140,17 @@ def write_shard(folder: Path, job: Job, shard: Shard) -> dict[str, Any]:
         "fingerprint": shard.fingerprint,
         "count": len(table),
         "bytes": position,
-        "sha256": digest.hexdigest(),
+        "crc32c": f"{checksum:08x}",
         "bad": bad,
     }
     runs.write_json(record_path(folder, shard), record)
     return record
 
 
-def _render(job: Job, item: Item) -> bytes | str:
+def _render(rendering: Rendering, source: Source, item: Item) -> bytes | str:
     """Returns the image to store, or the reason why there is none."""
     try:
-        return job.rendering.render(_open_source(job).load(item))
+        return rendering.render(source.load(item))
     except OSError as error:
         return (error.strerror or type(error).__name__).lower()
     except CorruptFileError as error:
@@ -143,7 +161,10 @@ def _mended(folder: Path, job: Job, shard: Shard, bad: Sequence[Sequence[str]]) 
     """Whether an image that could not be read when the shard was written can be read now."""
     ids = {example_id for example_id, _, _ in bad}
     items = (item for item in plan.read_items(folder, shard) if item.example_id in ids)
-    return bool(ids) and any(isinstance(_render(job, item), bytes) for item in items)
+    if not ids:
+        return False
+    source = _open_source(job)
+    return any(isinstance(_render(job.rendering, source, item), bytes) for item in items)
 
 
 @functools.lru_cache(maxsize=1)
@@ -234,7 +255,7 @@ def verify(
     num_workers: int,
     progress: Callable[[int], object],
 ) -> list[str]:
-    """Reads shards again and compares size and SHA-256 with what was recorded.
+    """Reads shards again and compares size and CRC-32C with what was recorded.
 
     Args:
         folder: Where the shards are.
@@ -250,8 +271,11 @@ def verify(
         path = folder / file
         if not path.is_file() or path.stat().st_size != expected[file]["bytes"]:
             return False
+        checksum = 0
         with path.open("rb") as stream:
-            same = hashlib.file_digest(stream, "sha256").hexdigest() == expected[file]["sha256"]
+            while chunk := stream.read(_CHUNK):
+                checksum = google_crc32c.extend(checksum, chunk)
+        same = f"{checksum:08x}" == expected[file]["crc32c"]
         progress(expected[file]["count"])
         return same
 

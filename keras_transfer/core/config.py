@@ -32,6 +32,8 @@ class DataConfig:
         train: Augmentation string of training, or "hyperrule" for the resolution that the
             BiT-HyperRule gives for the size of the first image, normalised as the weights want it.
         eval: Augmentation string of evaluation, or "hyperrule".
+        uncertain: Label of findings that are uncertain: ``nan`` (unknown), ``zero`` or ``one``.
+        not_mentioned: Likewise of findings that a report does not mention.
         mixup: Alpha of mixup; 0 is off, None is what the BiT-HyperRule gives for the data size.
     """
 
@@ -41,7 +43,14 @@ class DataConfig:
     test_split: str = ""
     train: str = HYPERRULE
     eval: str = HYPERRULE
+    uncertain: str = "nan"
+    not_mentioned: str = "nan"
     mixup: float | None = None
+
+    @property
+    def policies(self) -> dict[str, str]:
+        """What becomes of labels that nobody knows: arguments of `data.dataset.Dataset`."""
+        return {"uncertain": self.uncertain, "not_mentioned": self.not_mentioned}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -186,6 +195,8 @@ class RunConfig:
         _positive("runtime.steps_per_call", self.runtime.steps_per_call)
         _positive("runtime.read_threads", self.runtime.read_threads)
         _one_of("runtime.precision", self.runtime.precision, PRECISIONS)
+        for name in ("uncertain", "not_mentioned"):
+            _one_of(f"data.{name}", getattr(self.data, name), ("nan", "zero", "one"))
         _one_of("model.head_init", self.model.head_init, ("zeros", "uniform"))
         _one_of("optim.decay_mask", self.optim.decay_mask, ("kernels", "all"))
         for name in ("base_lr", "momentum", "weight_decay", "clipping", "base_batch_size"):
@@ -195,7 +206,7 @@ class RunConfig:
             raise UserError("data.mixup must not be negative; 0 is off.")
         durations = {
             "schedule.warmup": self.schedule.warmup,
-            **{f"train.{n}": getattr(self.train, n) for n in _INTERVALS},
+            **{f"train.{n}": getattr(self.train, n) for n in INTERVALS},
         }
         if self.schedule.duration != HYPERRULE:
             durations["schedule.duration"] = self.schedule.duration
@@ -206,7 +217,7 @@ class RunConfig:
                 raise UserError(f"{name}: {error}") from None
 
 
-_INTERVALS = ("log_every", "eval_every", "checkpoint_every", "keep_every")
+INTERVALS = ("log_every", "eval_every", "checkpoint_every", "keep_every")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -247,7 +258,8 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
         raise UserError(f"{name}: unknown value {value!r}.{did_you_mean(value, known)}")
 
 
-_KINDS: dict[str, type[RunConfig]] = {"pretrain": PretrainConfig, "transfer": TransferConfig}
+PRETRAIN, TRANSFER = "pretrain", "transfer"
+_KINDS: dict[str, type[RunConfig]] = {PRETRAIN: PretrainConfig, TRANSFER: TransferConfig}
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:

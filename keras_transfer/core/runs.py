@@ -34,6 +34,8 @@ CHECKPOINT_DIR = "checkpoints"
 TENSORBOARD_DIR = "tensorboard"
 PREDICTIONS_DIR = "predictions"
 
+SCRATCH = "scratch"  # the source of a run that starts from no weights
+
 _PACKAGES = (
     "tensorflow-cpu",
     "tensorflow",

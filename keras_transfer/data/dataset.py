@@ -1,5 +1,6 @@
 """A dataset folder, opened for reading: splits, labels, index and records."""
 
+import functools
 import json
 import os
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from tensorflow_datasets.proto import tf_example_pb2
 
+from keras_transfer.core import runs
 from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.core.labels import MULTICLASS, MULTILABEL, LabelSpace
 from keras_transfer.data import records
@@ -20,6 +22,11 @@ from keras_transfer.data import records
 
 class Dataset:
     """A dataset folder, opened for reading.
+
+    Args:
+        path: The folder, or one above that holds no other dataset.
+        uncertain: Label of uncertain findings; see `records.label_from_states`.
+        not_mentioned: Label of findings that are not mentioned.
 
     Attributes:
         path: The folder that holds ``dataset_info.json``.
@@ -29,7 +36,14 @@ class Dataset:
         card: Content of ``card.json``; empty for folders not written by us.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        *,
+        uncertain: str = "nan",
+        not_mentioned: str = "nan",
+    ):
+        self._policies = {"uncertain": uncertain, "not_mentioned": not_mentioned}
         self.path = _dataset_folder(Path(path))
         try:
             builder = tfds.builder_from_directory(str(self.path))
@@ -42,7 +56,7 @@ class Dataset:
         self.name = f"{builder.name}/{config}" if config else builder.name
         self._features = builder.info.features
         card = self.path / records.CARD_FILE
-        self.card: dict[str, Any] = _read_json(card) if card.exists() else {}
+        self.card: dict[str, Any] = runs.read_json(card) if card.exists() else {}
         self.labels = self._label_space()
         self.splits = {
             name: records.Split(
@@ -95,25 +109,45 @@ class Dataset:
             split: Name of the split.
             columns: Columns to read; all by default. Reading few keeps a large index small.
         """
-        expected = self.split(split).num_examples
-        path = self.path / records.INDEX_FILE
-        if not path.exists():
+        if self._has_index:
+            # Everything is text: pandas would turn an id 007 into 7 and a class NA into nothing.
+            rows = self._rows_of(split, self._read_index(columns, str))
+        else:
             rows = self._scan(split)
-            return rows if columns is None else rows[list(columns)]
-        # Everything is text: pandas would turn an id 007 into 7 and a class NA into nothing.
-        table = pd.read_csv(
-            path,
-            usecols=None if columns is None else ["split", *(c for c in columns if c != "split")],
-            dtype=str,
-            keep_default_na=False,
-        )
+        return rows if columns is None else rows[list(columns)]
+
+    @property
+    def _has_index(self) -> bool:
+        return (self.path / records.INDEX_FILE).exists()
+
+    def _read_index(self, columns: Sequence[str] | None, dtype: Any) -> pd.DataFrame:
+        wanted = None if columns is None else ["split", *(c for c in columns if c != "split")]
+        path = self.path / records.INDEX_FILE
+        return pd.read_csv(path, usecols=wanted, dtype=dtype, keep_default_na=False)
+
+    def _rows_of(self, split: str, table: pd.DataFrame) -> pd.DataFrame:
         rows = table[table["split"] == split].reset_index(drop=True)
+        expected = self.split(split).num_examples
         if len(rows) != expected:
             raise CorruptFileError(
-                f"{path}: {len(rows)} rows for the split {split!r} of {expected} records. "
-                "Build the dataset again."
+                f"{self.path / records.INDEX_FILE}: {len(rows)} rows for the split {split!r} of "
+                f"{expected} records. Build the dataset again."
             )
-        return rows if columns is None else rows[list(columns)]
+        return rows
+
+    @functools.cached_property
+    def _label_table(self) -> pd.DataFrame:
+        """The labels of all splits: the one part of the index that every run needs."""
+        columns = self._label_columns
+        multilabel = self.labels.is_multilabel
+        kind = np.int8 if multilabel else pd.CategoricalDtype(list(self.labels.names))
+        return self._read_index(columns, {"split": "category"} | dict.fromkeys(columns, kind))
+
+    @property
+    def _label_columns(self) -> list[str]:
+        if self.labels.is_multilabel:
+            return [records.STATE_PREFIX + name for name in self.labels.names]
+        return ["label"]
 
     def example_ids(self, split: str) -> np.ndarray:
         """Returns str[n]: the example ids of a split, in record order."""
@@ -121,18 +155,19 @@ class Dataset:
 
     def label_array(self, split: str) -> np.ndarray:
         """Returns the labels of a split in record order: int32[n], or float32[n, C] with NaN."""
+        self.split(split)
+        rows = self._rows_of(split, self._label_table) if self._has_index else self._scan(split)
+        rows = rows[self._label_columns]
         if self.labels.is_multilabel:
-            rows = self.index(split, [records.STATE_PREFIX + name for name in self.labels.names])
-            return records.label_from_states(rows.to_numpy(dtype=np.float32))
-        rows = self.index(split, ["label"])
-        number = {name: i for i, name in enumerate(self.labels.names)}
-        unknown = sorted(set(rows["label"]) - set(number))
-        if unknown:
+            return records.label_from_states(rows.to_numpy(dtype=np.int8), **self._policies)
+        label = rows["label"].astype(pd.CategoricalDtype(list(self.labels.names))).cat.codes
+        if (label < 0).any():
             raise CorruptFileError(
-                f"{self.path / records.INDEX_FILE}: the class {unknown[0]!r} is not among the "
-                "dataset's class names. Build the dataset again."
+                f"{self.path / records.INDEX_FILE}: row {int(label.argmin())} of the split "
+                f"{split!r} has a class that is not among the dataset's class names. "
+                "Build the dataset again."
             )
-        return rows["label"].map(number).to_numpy(dtype=np.int32)
+        return label.to_numpy(dtype=np.int32)
 
     def _scan(self, split: str) -> pd.DataFrame:
         """Derives the index of a folder that was not written by us, from its records."""
@@ -175,23 +210,16 @@ class Dataset:
         return records.RecordReader(found, starts)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise CorruptFileError(f"{path}: not valid JSON ({error}).") from None
-
-
 def _dataset_folder(path: Path) -> Path:
     """Returns the folder with dataset_info.json: the path itself or the only one below it."""
     if (path / records.INFO_FILE).is_file():
         return path
     if not path.is_dir():
         raise UserError(f"{path}: no such dataset folder. Build it with tfrecords_builders.build.")
-    found = sorted(file.parent for file in path.glob(f"*/{records.INFO_FILE}"))
-    found = found or sorted(file.parent for file in path.glob(f"*/*/{records.INFO_FILE}"))
-    found = found or sorted(file.parent for file in path.glob(f"*/*/*/{records.INFO_FILE}"))
-    found = [folder for folder in found if not folder.name.endswith(".building")]
+    found: list[Path] = []
+    for below in ("*", "*/*", "*/*/*"):
+        folders = sorted(file.parent for file in path.glob(f"{below}/{records.INFO_FILE}"))
+        found = found or [f for f in folders if not f.name.endswith(records.BUILDING)]
     if not found:
         raise UserError(
             f"{path}: holds no finished dataset (no {records.INFO_FILE} in it or below it)."

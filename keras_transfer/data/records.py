@@ -34,12 +34,16 @@ INFO_FILE = "dataset_info.json"
 CARD_FILE = "card.json"
 INDEX_FILE = "index.csv.gz"
 OFFSETS_FILE = "offsets-{split}.npy"
+BUILDING = ".building"  # end of the name of a folder that is not complete yet
 
 # Columns of the index beside the labels: ``label`` (class name) for multi-class data, or one
 # ``label/<finding>`` per finding with its raw state for multi-label data.
 INDEX_COLUMNS = ("example_id", "patient_id", "split", "view", "sex", "age", "source")
 STATE_PREFIX = "label/"
 POSITIVE, NEGATIVE, UNCERTAIN, NOT_MENTIONED = 1, 0, -1, -2
+
+# What a label may be where nobody knows: unknown (masked in loss and metrics), or a guess.
+POLICIES = {"nan": np.nan, "zero": 0.0, "one": 1.0}
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
@@ -68,16 +72,24 @@ def features(labels: LabelSpace, *, channels: int, encoding: str | None) -> Any:
     return tfds.features.FeaturesDict({"image": image, **label, **texts})
 
 
-def label_from_states(states: np.ndarray) -> np.ndarray:
-    """Turns raw states into labels: positive 1, negative 0, uncertain or not mentioned NaN.
+def label_from_states(
+    states: np.ndarray, *, uncertain: str = "nan", not_mentioned: str = "nan"
+) -> np.ndarray:
+    """Turns raw states into labels: positive 1, negative 0, the others as their policies say.
 
     Args:
         states: int8[..., C] of POSITIVE, NEGATIVE, UNCERTAIN, NOT_MENTIONED.
+        uncertain: ``nan`` (unknown, masked), ``zero`` or ``one``: U-Ignore, U-Zeros and U-Ones of
+            Irvin et al., CheXpert, AAAI 2019.
+        not_mentioned: Likewise, where the report says nothing of the finding.
 
     Returns:
         float32[..., C].
     """
-    return np.where(states >= 0, states, np.nan).astype(np.float32)
+    label = np.where(states >= 0, states, np.nan).astype(np.float32)
+    label[states == UNCERTAIN] = POLICIES[uncertain]
+    label[states == NOT_MENTIONED] = POLICIES[not_mentioned]
+    return label
 
 
 def _masked_crc(data: bytes) -> int:

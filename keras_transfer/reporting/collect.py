@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from keras_transfer.core import runs
+from keras_transfer.core.config import PRETRAIN, TRANSFER
 from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.evaluation import metrics
 from keras_transfer.reporting import style
 
-PRETRAIN, TRANSFER = "pretrain", "transfer"
 FULL = np.inf
 
 # What a number is about: two finished runs must not claim the same.
@@ -187,7 +187,7 @@ def _what(config: dict[str, Any]) -> str:
     network = config.get("model", {}).get("name", "a network")
     if config["kind"] == PRETRAIN:
         return f"pre-training of {network} on {data}, seed {config.get('seed')}"
-    origin = config.get("model", {}).get("init") or style.title(style.SCRATCH)
+    origin = config.get("model", {}).get("init") or style.title(runs.SCRATCH)
     return (
         f"transfer of {network} ({origin}) to {data}, shots {config.get('shots')}, "
         f"seed {config.get('seed')}"

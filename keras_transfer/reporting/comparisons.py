@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr
 
+from keras_transfer.core import runs
 from keras_transfer.reporting import style
 from keras_transfer.reporting.tables import Cell, Row, Table
 
@@ -90,11 +91,11 @@ class Contrast:
 def contrasts(table: Table, rows: Sequence[Row], arch: str) -> list[Contrast]:
     """Returns the questions that the sources of a target and network allow."""
     sources = {cell.source for row in rows for cell in table.row(row) if cell.arch == arch}
-    ordered = [source for source in sorted(sources) if source != style.SCRATCH]
+    ordered = [source for source in sorted(sources) if source != runs.SCRATCH]
     found = []
-    if style.SCRATCH in sources and ordered:
+    if runs.SCRATCH in sources and ordered:
         first = _named(ordered, "the best pre-training")
-        found.append(_contrast(first, ordered, "training from scratch", [style.SCRATCH]))
+        found.append(_contrast(first, ordered, "training from scratch", [runs.SCRATCH]))
     kind = style.kind_of(rows[0][0])
     near = [source for source in ordered if kind and style.kind_of(source) == kind]
     far = [source for source in ordered if style.kind_of(source) not in (kind, "")]

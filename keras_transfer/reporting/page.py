@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from string import Template
 
+from keras_transfer.core.config import TRANSFER
 from keras_transfer.reporting import formats, style, wording
-from keras_transfer.reporting.collect import TRANSFER, Collection, Run
+from keras_transfer.reporting.collect import Collection, Run
 from keras_transfer.reporting.figures import Figure
 from keras_transfer.reporting.tables import Row, Table
 

@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-SCRATCH = "scratch"
+from keras_transfer.core import runs
 
 # In the order of display, natural images before medical ones.
 _TITLES = {
-    SCRATCH: "from scratch",
+    runs.SCRATCH: "from scratch",
     "imagenet1k": "ImageNet-1k",
     "imagenet21k": "ImageNet-21k",
     "cifar10": "CIFAR-10",
@@ -137,12 +137,12 @@ def looks(columns: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Look]:
     Colours go to the sources in the order given, and begin again after seven with open markers.
     """
     columns = list(columns)
-    sources = [s for s in dict.fromkeys(source for _, source in columns) if s != SCRATCH]
+    sources = [s for s in dict.fromkeys(source for _, source in columns) if s != runs.SCRATCH]
     archs = order_archs(arch for arch, _ in columns)
     result = {}
     for arch, source in columns:
         dash = _DASHES[archs.index(arch) % len(_DASHES)]
-        if source == SCRATCH:
+        if source == runs.SCRATCH:
             result[arch, source] = Look(INK, ".", dash, True)
             continue
         place = sources.index(source)

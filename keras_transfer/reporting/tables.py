@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from keras_transfer.core.config import TRANSFER
 from keras_transfer.core.errors import UserError
 from keras_transfer.evaluation import metrics
 from keras_transfer.reporting import style
-from keras_transfer.reporting.collect import TRANSFER, Collection
+from keras_transfer.reporting.collect import Collection
 
 Row = tuple[str, float]  # target, shots
 Column = tuple[str, str]  # arch, source

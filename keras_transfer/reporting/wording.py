@@ -6,6 +6,7 @@ be undecided, with the number of seeds.
 
 from collections.abc import Sequence
 
+from keras_transfer.core import runs
 from keras_transfer.evaluation import metrics
 from keras_transfer.reporting import style
 from keras_transfer.reporting.comparisons import (
@@ -114,7 +115,7 @@ def _of_row(table: Table, row: Row, made: list[Comparison]) -> str:
             f"{_gap(runner_up)} the runner-up, {_subject(table, second)} ({_evidence(runner_up)})."
         )
     for c in told:
-        if c.second.source == style.SCRATCH and c.second.arch == top.arch:
+        if c.second.source == runs.SCRATCH and c.second.arch == top.arch:
             text += f" It is {_gap(c)} {_subject(table, c.second)} ({_evidence(c)})."
     return text
 
@@ -146,7 +147,7 @@ def _method(made: Sequence[Comparison]) -> str:
 
 def _subject(table: Table, cell: Cell) -> str:
     network = f" {style.arch_title(cell.arch)}" if len(table.archs) > 1 else ""
-    if cell.source == style.SCRATCH:
+    if cell.source == runs.SCRATCH:
         return f"training{network} from scratch"
     return f"pre-training{network} on {style.title(cell.source)}"
 

@@ -22,6 +22,13 @@ from keras_transfer.training.step import Engine
 _NEVER = np.iinfo(np.int64).max
 
 
+class _EachWindow:
+    """An action that looks at every window of steps and ends none."""
+
+    def next(self, step: int) -> int:
+        return _NEVER
+
+
 class _Periodic:
     """An action that is due every ``every`` steps; 0 is only at the end."""
 
@@ -36,14 +43,11 @@ class _Periodic:
         return at_end or bool(self._every and progress.step % self._every == 0)
 
 
-class StopOnNonFinite:
+class StopOnNonFinite(_EachWindow):
     """Stops at the first loss or gradient norm that is NaN or infinite, naming its step."""
 
     def __init__(self, run_dir: Path):
         self._run_dir = run_dir
-
-    def next(self, step: int) -> int:
-        return _NEVER
 
     def __call__(self, progress: Progress) -> None:
         for name in ("loss", "grad_norm", "param_norm"):
@@ -157,7 +161,7 @@ class Checkpoint(_Periodic):
         return path
 
 
-class StopOnSignal:
+class StopOnSignal(_EachWindow):
     """Turns SIGTERM and SIGUSR1 into a checkpoint and ``Preempted``; use it as a context.
 
     The handler only sets a flag: the step under way is finished first. A second signal while the
@@ -186,9 +190,6 @@ class StopOnSignal:
     def _note(self, number: int, _: object) -> None:
         self._received = number
 
-    def next(self, step: int) -> int:
-        return _NEVER
-
     def __call__(self, progress: Progress) -> None:
         if self._received is not None and progress.step < progress.total_steps:
             path = self._checkpoint.save(progress)
@@ -196,7 +197,7 @@ class StopOnSignal:
             raise Preempted(f"{name} at step {progress.step}: saved {path}; start again to go on.")
 
 
-class ShowProgress:
+class ShowProgress(_EachWindow):
     """A progress bar with loss, images/s and the time that is left."""
 
     def __init__(self, label: str, progress: Progress, global_batch_size: int):
@@ -211,9 +212,6 @@ class ShowProgress:
             leave=False,
             file=sys.stderr,
         )
-
-    def next(self, step: int) -> int:
-        return _NEVER
 
     def __call__(self, progress: Progress) -> None:
         rate = progress.window_steps * self._batch / progress.window_seconds

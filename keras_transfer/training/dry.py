@@ -11,7 +11,6 @@ import numpy as np
 from keras_transfer import models
 from keras_transfer.core import config as config_lib
 from keras_transfer.core.config import RunConfig
-from keras_transfer.data import pipeline
 from keras_transfer.training import cluster
 from keras_transfer.training.setup import Setup, prepare
 from keras_transfer.training.step import Engine
@@ -38,13 +37,8 @@ def dry_run(config: RunConfig) -> Iterator[str]:
         yield f"weights: {models.load_npz(engine.model, setup.init_file, head='skip')}"
     yield f"devices: {cluster.describe(engine.strategy)}"
     yield from _describe_parameters(engine)
-    batches = pipeline.train_dataset(
-        setup.train,
-        setup.train_pipeline,
-        engine.slice(setup.config.train.global_batch_size, training=True),
-        seed=setup.config.seed,
-        mixup=setup.config.data.mixup or 0.0,
-    )
+    part = engine.slice(setup.config.train.global_batch_size, training=True)
+    batches = setup.train_batches(part)
     yield from _describe_batch(next(iter(batches.as_numpy_iterator())))
     yield from _measure(engine, engine.iterate(lambda: batches), setup)
 

@@ -6,15 +6,14 @@ import numpy as np
 
 from keras_transfer import evaluation, models
 from keras_transfer.core import runs
-from keras_transfer.core.config import RunConfig
-from keras_transfer.core.labels import LabelSpace
+from keras_transfer.core.labels import MULTICLASS, MULTILABEL
 from keras_transfer.data import augment, pipeline
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.training import weights
 from keras_transfer.training.step import Engine, Shape
 
 # The metric that tables show.
-PRIMARY_METRIC = {"multiclass": "accuracy", "multilabel": "mean_auc"}
+PRIMARY_METRIC = {MULTICLASS: "accuracy", MULTILABEL: "mean_auc"}
 
 
 def predict(
@@ -58,9 +57,11 @@ def evaluate(
     card = weights.read_card(run_dir)
     folders = [data_dir] if data_dir else list(config.data.dirs)
     examples = pipeline.Examples(
-        [Dataset(folder) for folder in folders], split, labels=card.label_space
+        [Dataset(folder, **config.data.policies) for folder in folders],
+        split,
+        labels=card.label_space,
     )
-    engine = _engine(config, card.label_space)
+    engine = Engine(Shape.of(config, card.label_space), config.runtime)
     models.load_npz(engine.model, run_dir / runs.WEIGHTS_FILE, head="load")
     eval_pipeline = augment.compose(card.eval)
     predictions = predict(engine, examples, eval_pipeline, batch_size, config.runtime.read_threads)
@@ -69,7 +70,3 @@ def evaluate(
     path = run_dir / runs.PREDICTIONS_DIR / f"{name}.npz"
     evaluation.save_predictions(path, predictions, card.label_space)
     return evaluation.compute(predictions, card.label_space), path
-
-
-def _engine(config: RunConfig, labels: LabelSpace) -> Engine:
-    return Engine(Shape.of(config, labels), config.runtime)

@@ -14,7 +14,6 @@ from keras_transfer.core import runs
 from keras_transfer.core.config import PretrainConfig, TransferConfig
 from keras_transfer.core.errors import UserError
 from keras_transfer.core.seeds import derive
-from keras_transfer.data import pipeline
 from keras_transfer.training import actions, checkpoints, cluster, loop, predict, weights
 from keras_transfer.training.setup import Setup, prepare
 from keras_transfer.training.step import Engine, EngineCache
@@ -156,15 +155,7 @@ def _train(engine: Engine, setup: Setup, workdir: Path, progress: loop.Progress)
                 )
             )
         iterator = engine.iterate(
-            lambda: pipeline.train_dataset(
-                setup.train,
-                setup.train_pipeline,
-                engine.slice(batch, training=True),
-                seed=config.seed,
-                start_step=progress.step,
-                mixup=config.data.mixup or 0.0,
-                read_threads=config.runtime.read_threads,
-            )
+            lambda: setup.train_batches(engine.slice(batch, training=True), progress.step)
         )
         try:
             loop.run(

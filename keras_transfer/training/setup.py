@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 from keras_transfer import models
 from keras_transfer.core import duration
-from keras_transfer.core.config import HYPERRULE, RunConfig, TransferConfig
+from keras_transfer.core.config import HYPERRULE, INTERVALS, RunConfig, TransferConfig
 from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.core.labels import LabelSpace
+from keras_transfer.core.runs import SCRATCH
 from keras_transfer.core.sampling import few_shot
 from keras_transfer.data import augment
 from keras_transfer.data.dataset import Dataset
-from keras_transfer.data.pipeline import Examples
+from keras_transfer.data.pipeline import Examples, Slice, train_dataset
 from keras_transfer.optim import hyperrule, schedules
 from keras_transfer.training import weights
 from keras_transfer.training.step import Shape
@@ -87,6 +89,18 @@ class Setup:
         """Architecture as results name it, such as ``r50x1``."""
         return self.config.model.name.removeprefix("bit-")
 
+    def train_batches(self, part: Slice, start_step: int = 0) -> tf.data.Dataset:
+        """Returns the batches of the run from a step on; see `pipeline.train_dataset`."""
+        return train_dataset(
+            self.train,
+            self.train_pipeline,
+            part,
+            seed=self.config.seed,
+            start_step=start_step,
+            mixup=self.config.data.mixup or 0.0,
+            read_threads=self.config.runtime.read_threads,
+        )
+
     def interval(self, name: str) -> int:
         """Returns an interval of ``config.train`` in steps."""
         return _steps(
@@ -108,8 +122,8 @@ def prepare(config: RunConfig) -> Setup:
     config.validate()
     models.check_name(config.model.name)
     init_file, init_card = weights.find(config.model.init, config.model.name)
-    datasets = [Dataset(folder) for folder in config.data.dirs]
     data = config.data
+    datasets = [Dataset(folder, **data.policies) for folder in data.dirs]
     examples = {
         split: Examples(datasets, split)
         for split in (data.train_split, data.val_split, data.test_split)
@@ -117,11 +131,8 @@ def prepare(config: RunConfig) -> Setup:
     }
     train = examples[data.train_split]
     target = config.name or "+".join(dataset.name for dataset in datasets)
-    shots = None
-    if isinstance(config, TransferConfig):
-        shots = config.num_shots
-    if shots is not None:
-        chosen = few_shot(train.label, shots, config.seed, train.labels.names)
+    if isinstance(config, TransferConfig) and config.num_shots is not None:
+        chosen = few_shot(train.label, config.num_shots, config.seed, train.labels.names)
         train = examples[data.train_split] = train.subset(chosen)
     train_pipeline, eval_pipeline = _pipelines(config, train, init_card)
     total_steps, learning_rate = _schedule(config, train)
@@ -139,7 +150,7 @@ def prepare(config: RunConfig) -> Setup:
         target=target,
         fingerprints={str(dataset.path): dataset.fingerprint for dataset in datasets},
     )
-    for name in ("log_every", "eval_every", "checkpoint_every", "keep_every"):
+    for name in INTERVALS:
         setup.interval(name)
     return setup
 
@@ -147,7 +158,7 @@ def prepare(config: RunConfig) -> Setup:
 def _source(config: RunConfig, card: weights.WeightsCard | None, target: str) -> str:
     """The data that pre-trained the weights; a pre-training run is its own source."""
     if isinstance(config, TransferConfig):
-        return card.source if card else weights.SCRATCH
+        return card.source if card else SCRATCH
     return target
 
 

@@ -8,8 +8,6 @@ from keras_transfer.core import runs
 from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.core.labels import LabelSpace
 
-SCRATCH = "scratch"
-
 # What the released BiT files were trained with (spec/bit.md section 4).
 BIT_NORMALISATION = "value_range(-1, 1)"
 

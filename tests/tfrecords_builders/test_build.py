@@ -7,6 +7,8 @@ from pathlib import Path
 
 from conftest import write_image
 
+from tfrecords_builders import sources
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # Runs many command lines in one process: starting Python for each would cost seconds.
@@ -14,14 +16,14 @@ DRIVER = """
 import contextlib, io, json, sys
 from absl import flags
 from absl.testing import flagsaver
-from tfrecords_builders import build
+from tfrecords_builders import build, command
 results = []
 for argv in json.load(sys.stdin):
     sys.argv[1:] = argv
     out, err, code = io.StringIO(), io.StringIO(), 0
     with flagsaver.flagsaver(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            build._guarded(build._parse(["build", *argv]))
+            command.guarded(build.main, command.parse(["build", *argv]))
         except SystemExit as stop:
             code = stop.code
     results.append((code, out.getvalue(), err.getvalue()))
@@ -47,7 +49,7 @@ def test_wrong_commands_end_with_one_line_and_code_2(tmp_path):
     write_image(tmp_path / "in" / "a" / "1.png", 0)
     (tmp_path / "in" / "a" / "2.png").write_bytes(b"no image")
     cases = {
-        "--source is missing: one of digits, image_folder, phantom": good[1:],
+        f"--source is missing: one of {', '.join(sources.names())}": good[1:],
         "Unknown source 'digit'. Did you mean 'digits'": ["--source=digit", good[1]],
         "--output_dir is missing": good[:1],
         "digits has no option 'class'. Did you mean 'classes'? Known: classes": [
@@ -64,9 +66,13 @@ def test_wrong_commands_end_with_one_line_and_code_2(tmp_path):
         "--input_dir is missing": folder,
         "no such folder": [*folder, f"--input_dir={tmp_path}/nowhere"],
         "reads nothing; leave it out": [*good, f"--input_dir={tmp_path}"],
-        "a/2.png: neither JPEG nor PNG": [*folder, f"--input_dir={tmp_path}/in"],
+        "a/2.png: no image of a known format": [*folder, f"--input_dir={tmp_path}/in"],
         "--num_shards=5000: the largest split has 1259": [*good, "--num_shards=5000"],
         "no plan yet": [*good, "--stage=write"],
+        "--task=2/2: write I/N with 0 <= I < N": [*good, "--stage=write", "--task=2/2"],
+        "add --stage=write": [*good, "--task=0/2"],
+        "nosalt: No such file": [*good, f"--hash_patients={tmp_path}/nosalt"],
+        "head -c 32 /dev/urandom": [*good, f"--hash_patients={tmp_path}/in/a/2.png"],
     }
     for expected, (code, out, err) in zip(cases, _run(*cases.values()), strict=True):
         error = [line for line in err.splitlines() if line and "images/s" not in line]

@@ -207,7 +207,7 @@ def test_stages_one_by_one_equal_all_at_once(tmp_path):
     expected = digests(build("digits", tmp_path / "once", "classes=0-1").folder)
     for stage in stages.STAGES[1:-1]:
         outcome = build("digits", tmp_path, "classes=0-1", stage=stage)
-        assert outcome.card is None and outcome.folder.name.endswith(finish.BUILDING)
+        assert outcome.card is None and outcome.folder.name.endswith(records.BUILDING)
     outcome = build("digits", tmp_path, "classes=0-1", stage="finalize")
     assert digests(outcome.folder) == expected
 

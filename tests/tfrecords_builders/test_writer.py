@@ -45,6 +45,28 @@ def _films(output: Path, **settings) -> Path:
     return build("phantom", output, FILMS, num_shards=SHARDS, **settings).folder
 
 
+# Builds in children of its own, each of which is killed after a while.
+KILL_AT_RANDOM = """
+import json, os, random, signal, sys, time
+from pathlib import Path
+from tfrecords_builders import stages
+job = stages.make_job("phantom", options=[{films!r}])
+settings = stages.Settings(num_workers=1, num_shards={shards})
+stages.build(job, Path({output!r}, "timed"), settings)
+start = time.monotonic()
+stages.build(job, Path({output!r}, "again"), settings)
+seconds, moments = time.monotonic() - start, random.Random(0)
+for number in range({kills}):
+    child = os.fork()
+    if not child:
+        stages.build(job, Path({output!r}, str(number)), settings)
+        os._exit(0)
+    time.sleep(moments.uniform(0, seconds))
+    os.kill(child, signal.SIGKILL)
+    print(os.WTERMSIG(os.waitpid(child, 0)[1]))
+"""
+
+
 def _target(output: Path) -> Path:
     return output / "phantom" / "num_patients_24_site_a_size_32" / "1.0.0"
 
@@ -81,7 +103,7 @@ def test_a_killed_build_goes_on_and_ends_the_same(tmp_path, films_once):
     script = DIE_AT_RECORD.format(record=20, arguments=arguments)
     killed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True)
     assert killed.returncode == -signal.SIGKILL
-    building = _target(tmp_path).with_name("1.0.0" + finish.BUILDING)
+    building = _target(tmp_path).with_name("1.0.0" + records.BUILDING)
     assert not _target(tmp_path).exists()
     assert list(building.glob(".*.tmp"))  # the shard that was being written
     finished = {p: p.stat().st_mtime_ns for p in building.glob("phantom-*")}
@@ -104,6 +126,24 @@ def test_a_killed_build_goes_on_and_ends_the_same(tmp_path, films_once):
         assert (_target(tmp_path) / path.name).stat().st_mtime_ns == written
 
 
+def test_builds_killed_at_any_moment_end_the_same(tmp_path, films_once):
+    kills = 20
+    arguments = {"films": FILMS, "shards": SHARDS, "output": str(tmp_path), "kills": kills}
+    script = KILL_AT_RANDOM.format(**arguments)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split().count(str(int(signal.SIGKILL))) > kills / 2  # the rest was quicker
+    states = set()
+    for number in range(kills):
+        output = tmp_path / str(number)
+        building = _target(output).with_name("1.0.0" + records.BUILDING)
+        states.add((building.exists(), len(list(building.glob("phantom-*")))))
+        assert digests(_films(output)) == films_once
+        assert not building.exists()
+    assert len(states) > 3, "the moments should differ"
+
+
 def test_workers_follow_a_killed_parent_and_import_no_tensorflow(tmp_path, films_once):
     for name in ("tensorflow", "keras"):
         (tmp_path / "forbidden" / name).mkdir(parents=True)
@@ -111,7 +151,7 @@ def test_workers_follow_a_killed_parent_and_import_no_tensorflow(tmp_path, films
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "forbidden")}
     command = [*COMMAND, f"--output_dir={tmp_path}", "--num_workers=2"]
     parent = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
-    records_dir = _target(tmp_path).with_name("1.0.0" + finish.BUILDING) / writer.SHARDS_DIR
+    records_dir = _target(tmp_path).with_name("1.0.0" + records.BUILDING) / writer.SHARDS_DIR
     deadline = time.monotonic() + 120
     while not list(records_dir.glob("*.json")) and parent.poll() is None:
         assert time.monotonic() < deadline
@@ -137,7 +177,7 @@ def _command_lines() -> list[bytes]:
     return lines
 
 
-@pytest.mark.parametrize("limit, stage", [(2000, "plan"), (8000, "write")])
+@pytest.mark.parametrize("limit, stage", [(2000, "plan"), (6500, "write")])
 def test_a_full_disk_is_named_and_finished_shards_are_kept(tmp_path, films_once, limit, stage):
     # A limit on file sizes stands for the disk: the same OSError from the same calls.
     arguments = [*COMMAND[3:], f"--output_dir={tmp_path}", "--num_workers=1"]
@@ -152,11 +192,21 @@ def test_a_full_disk_is_named_and_finished_shards_are_kept(tmp_path, films_once,
     )
     assert failed.returncode == 2, failed.stderr
     assert "error: File too large. What is finished is kept" in failed.stderr.splitlines()[-1]
-    building = _target(tmp_path).with_name("1.0.0" + finish.BUILDING)
+    building = _target(tmp_path).with_name("1.0.0" + records.BUILDING)
     assert bool(list(building.glob("phantom-*"))) == (stage == "write")
     assert not _target(tmp_path).exists()
     _films(tmp_path)
     assert digests(_target(tmp_path)) == films_once
+
+
+def test_tasks_of_a_cluster_share_the_shards_and_give_the_same_bytes(tmp_path, films_once):
+    _films(tmp_path, stage="plan")
+    written = []
+    for number in (1, 0):
+        building = _films(tmp_path, stage="write", task=(number, 2))
+        written.append(len(list(building.glob("*.tfrecord-*"))))
+    assert 0 < written[0] < written[1]
+    assert digests(_films(tmp_path, stage="finalize")) == films_once
 
 
 def test_verify_finds_a_flipped_bit_and_a_cut_at_a_record(tmp_path):

@@ -3,7 +3,6 @@ import pytest
 
 from keras_transfer.core.config import PretrainConfig
 from keras_transfer.core.errors import UserError
-from keras_transfer.data import pipeline
 from keras_transfer.training.setup import prepare
 from keras_transfer.training.step import COLUMNS, Engine
 from tests.training.conftest import small
@@ -16,15 +15,7 @@ def _train(config, steps=5):
     engine = Engine(setup.shape, setup.config.runtime)
     engine.reset(0, "uniform")
     batch = config.train.global_batch_size
-    iterator = engine.iterate(
-        lambda: pipeline.train_dataset(
-            setup.train,
-            setup.train_pipeline,
-            engine.slice(batch, training=True),
-            seed=config.seed,
-            mixup=config.data.mixup,
-        )
-    )
+    iterator = engine.iterate(lambda: setup.train_batches(engine.slice(batch, training=True)))
     rows = engine.train(iterator, np.linspace(0.1, 0.02, steps))
     return rows, {name: v.numpy() for name, v in engine.variables().items()}
 
