@@ -1,50 +1,18 @@
-"""Bytes of image files to pixels and back: what is stored is decided here, for every source.
+"""How images are stored: which bytes become which, decided here for every source."""
 
-Files are told apart by their first bytes, never by their names. Whatever cannot be what it claims
-to be raises CorruptFileError: decoders that fill the missing rows of a truncated file with grey are
-not trusted to notice.
-"""
-
-import zlib
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from keras_transfer.core.errors import CorruptFileError, UserError
+from keras_transfer.core.errors import UserError
+from tfrecords_builders.formats import DICOM_START, MAX_PIXELS, check, check_size, decode, is_dicom
+from tfrecords_builders.formats import Header as Header
+from tfrecords_builders.formats import looks_like_image as looks_like_image
 
 ENCODINGS = ("jpeg", "png", "original")
 JPEG_QUALITY = 95
-MAX_PIXELS = 2**28  # 16,384 x 16,384: more than any detector or camera makes
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_JPEG_MAGIC = b"\xff\xd8\xff"
-_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette holds RGB
 _BIT_DEPTHS = (8, 10, 12, 14, 15, 16)
-
-# One image per process at a time: threads inside OpenCV would only fight over the cores, and a
-# thread pool does not survive a fork.
-cv2.setNumThreads(1)
-
-
-class Header(NamedTuple):
-    """What an image file says of itself.
-
-    Attributes:
-        format: ``jpeg`` or ``png``.
-        height: In pixels.
-        width: In pixels.
-        channels: Colours, and transparency if there is any; a palette has 3.
-        bits: Per channel; of the palette's indices if there is one.
-        palette: Whether pixels are indices.
-    """
-
-    format: str
-    height: int
-    width: int
-    channels: int
-    bits: int
-    palette: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +58,23 @@ class Rendering:
         """Returns the encoded image to store.
 
         Args:
-            image: Bytes of a JPEG or PNG file, or uint8/uint16 [H, W] or [H, W, 3] (RGB).
+            image: Bytes of a JPEG, PNG, GIF, BMP, TIFF, WebP or DICOM file, or uint8/uint16
+                [H, W] or [H, W, 3] (RGB).
 
         Raises:
-            CorruptFileError: If the bytes are not a whole JPEG or PNG file.
+            CorruptFileError: If the bytes are not a whole file of these, or the image is too large.
         """
         if isinstance(image, bytes):
-            header = check(image)
-            if self._fits(header):
-                return image
-            image = decode(image)
+            if not looks_like_image(image[:8]) and is_dicom(image[:DICOM_START]):
+                from tfrecords_builders import dicom  # pydicom takes 0.7 s, and most have no DICOM
+
+                image = dicom.render(image, self.dicom, self.max_pixels)
+            else:
+                header = check(image)
+                check_size(header.width, header.height, self.max_pixels)
+                if self._fits(header):
+                    return image
+                image = decode(image)
         image = to_uint8(image, self.bits)
         if self.channels == 1:
             image = set_channels(image, 1)
@@ -110,101 +85,13 @@ class Rendering:
     def _fits(self, header: Header) -> bool:
         """Whether a file can be stored as it is: every decoder reads it in 8 bits, channels fit."""
         return (
-            self.encoding in (header.format, "original")
+            header.format in ("jpeg", "png")
+            and self.encoding in (header.format, "original")
             and self.image_size in (0, min(header.height, header.width))
             and header.bits == 8
             and not header.palette
             and header.channels in (1, self.channels)
         )
-
-
-def looks_like_image(start: bytes) -> bool:
-    """Whether a file that starts so claims to be JPEG or PNG."""
-    return start.startswith((_PNG_MAGIC, _JPEG_MAGIC))
-
-
-def check(data: bytes) -> Header:
-    """Reads the header of a JPEG or PNG file and checks that the file is whole.
-
-    Every chunk of a PNG is checked against its checksum; a JPEG has none and is only checked for
-    its end marker.
-
-    Raises:
-        CorruptFileError: Saying what is wrong, without the name of the file.
-    """
-    if data.startswith(_PNG_MAGIC):
-        return _check_png(data)
-    if data.startswith(_JPEG_MAGIC):
-        return _check_jpeg(data)
-    if not data:
-        raise CorruptFileError("empty file")
-    raise CorruptFileError(f"neither JPEG nor PNG (starts with {data[:4].hex(' ')})")
-
-
-def _check_png(data: bytes) -> Header:
-    view, start, header = memoryview(data), len(_PNG_MAGIC), None
-    while start + 12 <= len(data):
-        length = int.from_bytes(view[start : start + 4], "big")
-        kind, end = bytes(view[start + 4 : start + 8]), start + 12 + length
-        if end > len(data):
-            break
-        if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
-            raise CorruptFileError(f"corrupt PNG: wrong checksum of chunk {kind!r}")
-        if kind == b"IHDR" and length == 13:
-            width, height = (
-                int.from_bytes(view[start + o : start + o + 4], "big") for o in (8, 12)
-            )
-            bits, colour = view[start + 16], view[start + 17]
-            channels = _PNG_CHANNELS.get(colour, 0)
-            header = Header("png", height, width, channels, bits, palette=colour == 3)
-        if kind == b"IEND":
-            if header is None:
-                break
-            return header
-        start = end
-    raise CorruptFileError("truncated PNG")
-
-
-def _check_jpeg(data: bytes) -> Header:
-    start, header = 2, None
-    while start + 4 <= len(data) and data[start] == 0xFF:
-        marker = data[start + 1]
-        if marker == 0xFF:  # fill byte
-            start += 1
-            continue
-        segment = data[start + 4 : start + 10]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(segment) == 6:
-            height, width = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
-            header = Header("jpeg", height, width, segment[5], segment[0])
-        if marker == 0xDA:  # the scan; FF D9 cannot occur inside it, only at its end
-            if header is None or data.rfind(b"\xff\xd9", start) < 0:
-                break
-            return header
-        start += 2 + int.from_bytes(data[start + 2 : start + 4], "big")
-    raise CorruptFileError("truncated JPEG")
-
-
-def decode(data: bytes) -> np.ndarray:
-    """Decodes a JPEG or PNG file.
-
-    Rotation tags are ignored, as TensorFlow ignores them; transparency is dropped, which keeps the
-    colours below it.
-
-    Returns:
-        uint8 or uint16 [H, W] or [H, W, 3] (RGB).
-
-    Raises:
-        CorruptFileError: If the file cannot be decoded.
-    """
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise CorruptFileError(f"cannot be decoded ({str(error).strip()})") from None
-    if image is None or image.dtype not in (np.uint8, np.uint16):
-        raise CorruptFileError("cannot be decoded")
-    if image.ndim == 2:
-        return image
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGB)
 
 
 def to_uint8(image: np.ndarray, bits: int = 0) -> np.ndarray:

@@ -106,18 +106,18 @@ def _collect(
         rows = csv.writer(stream, lineterminator="\n")
         rows.writerow(("source", "reason"))
         for entry in source.items():
-            if isinstance(entry, Item):
-                try:
+            try:
+                if isinstance(entry, Item):
                     patient, key = pseudonyms(entry.patient_id), pseudonyms(entry.example_id)
                     spool.add(entry._replace(example_id=key, patient_id=patient))
-                except UnicodeEncodeError:
-                    name = ascii(entry.source)
-                    raise UserError(f"{name}: a name that is not UTF-8: rename it.") from None
-            elif entry.defect:
-                defects.append((entry.source, entry.reason))
-            else:
-                rows.writerow((pseudonyms(entry.source), entry.reason))
-                left_out[entry.reason] += 1
+                elif entry.defect:
+                    defects.append((entry.source, entry.reason))
+                else:
+                    rows.writerow((pseudonyms(entry.source), entry.reason))
+                    left_out[entry.reason] += 1
+            except UnicodeEncodeError:
+                name = ascii(entry.source)
+                raise UserError(f"{name}: a name that is not UTF-8: rename it.") from None
     return left_out, defects
 
 

@@ -51,10 +51,10 @@ class Settings:
     @property
     def workers(self) -> int:
         """Processes to start."""
-        return self.num_workers or _cores()
+        return self.num_workers or cores()
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores this process may use; a batch system often gives fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -20,7 +20,7 @@ def describe_source(job: Job) -> str:
     return "\n".join([*lines, ""])
 
 
-def _table(rows: Sequence[Sequence[Any]]) -> str:
+def table(rows: Sequence[Sequence[Any]]) -> str:
     """Aligns columns; the first to the left, the others to the right."""
     texts = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts)]
@@ -33,7 +33,7 @@ def _table(rows: Sequence[Sequence[Any]]) -> str:
     )
 
 
-def _label_table(splits: dict[str, dict[str, Any]]) -> str:
+def label_table(splits: dict[str, dict[str, Any]]) -> str:
     """Returns labels by split; of a finding the count of every state."""
     names = list(next(filter(None, splits.values()), {}))  # a split may have lost all its images
     rows: list[list[Any]] = [["label", *splits]]
@@ -47,7 +47,7 @@ def _label_table(splits: dict[str, dict[str, Any]]) -> str:
     more = len(names) - _MOST_LABELS
     if more > 0:
         note += f"\n({more:,} more labels: card.json has all)"
-    return _table(rows) + note
+    return table(rows) + note
 
 
 def _counted(title: str, reasons: Mapping[str, int]) -> list[str]:
@@ -72,9 +72,9 @@ def describe_plan(plan: Plan, workers: int) -> str:
     minutes = total * plan.seconds_per_example / workers / 60
     return "\n".join(
         [
-            _table(rows),
+            table(rows),
             "",
-            _label_table(plan.counts),
+            label_table(plan.counts),
             "",
             *_facts(plan.facts),
             *_counted("left out", plan.left_out),
@@ -91,8 +91,8 @@ def describe_card(card: dict[str, Any]) -> str:
         for name, s in card["splits"].items()
     ]
     leaks = card["leaks"]
-    lines = [_table(rows), ""]
-    lines += [_label_table({name: s["labels"] for name, s in card["splits"].items()}), ""]
+    lines = [table(rows), ""]
+    lines += [label_table({name: s["labels"] for name, s in card["splits"].items()}), ""]
     lines += _facts(card["facts"])
     lines += _counted("left out", card["left_out"]) + _counted("quarantined", card["quarantined"])
     if leaks["patients"] or leaks["images_with_equal_pixels"]:

@@ -75,6 +75,7 @@ def read(
     *,
     renamed: Mapping[str, str] | None = None,
     width: int = 0,
+    advice: str = "",
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yields (line number, column -> text) for every row of a csv file with a header.
 
@@ -87,6 +88,7 @@ def read(
         renamed: Other names that columns have in some releases -> the name used here.
         width: Fields that a row may have beyond the header's, if they are empty (NIH's rows end
             with a comma).
+        advice: End of the message where a column is missing.
 
     Raises:
         UserError: If the file cannot be read, is not UTF-8, lacks a column, or a row has fewer or
@@ -102,7 +104,7 @@ def read(
             if missing:
                 raise UserError(
                     f"{path}: no column {', '.join(map(repr, missing))}; it has "
-                    f"{', '.join(filter(None, header)) or 'none'}."
+                    f"{', '.join(filter(None, header)) or 'none'}{advice}."
                 )
             for row in reader:
                 extra = row[len(header) :]
@@ -141,14 +143,13 @@ def _plain(name: str) -> str:
 
 def _open(path: Path) -> IO[str]:
     try:
-        raw: IO[bytes] = path.open("rb")
-        start = raw.read(2)
-        raw.seek(0)
+        # By content: browsers unpack .gz files and keep the name.
+        with path.open("rb") as start:
+            packed = start.read(2) == b"\x1f\x8b"
+        raw = gzip.GzipFile(path) if packed else path.open("rb")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}.") from None
-    # By content: browsers unpack .gz files and keep the name.
-    unpacked = gzip.GzipFile(fileobj=raw) if start == b"\x1f\x8b" else raw
-    return io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline="")
+    return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
 
 
 def _guarded(stream: IO[str], path: Path) -> Iterator[str]:

@@ -36,40 +36,63 @@ _CHUNK = 2**20
 TABLE = np.dtype([("offset", "<i8"), ("pixels", "<u8")])
 
 
-def serialise(item: Item, image: bytes) -> bytes:
+def frame(item: Item, image: bytes) -> tuple[bytes, bytes, bytes]:
+    """Returns the record of an item: what stands before the image, the image, what is behind it."""
+    before, image, after = serialise(item, image)
+    header, footer = records.envelope(before, image, after)
+    return header + before, image, after + footer
+
+
+def serialise(item: Item, image: bytes) -> tuple[bytes, bytes, bytes]:
     """Returns the ``tf.train.Example`` of an item, with the features of `records.features`.
 
-    Equal to what TFDS's serialiser writes (a test compares), in a sixth of its time and with a
+    Equal to what TFDS's serialiser writes (a test compares), in a tenth of its time and with a
     fixed order of the features, which TFDS leaves to chance.
 
     Args:
         item: Texts and label.
         image: The encoded image.
+
+    Returns:
+        What stands before the image, the image, and what stands behind it.
     """
-    head, tail = tf_example_pb2.Example().features, tf_example_pb2.Example().features
-    head.feature["example_id"].bytes_list.value.append(item.example_id.encode())
-    for name in ("patient_id", "view"):
-        tail.feature[name].bytes_list.value.append(getattr(item, name).encode())
-    if isinstance(item.label, tuple):
-        states = np.array(item.label, np.int8)
-        tail.feature["label"].float_list.value.extend(records.label_from_states(states).tolist())
-        tail.feature["label_state"].int64_list.value.extend(states.tolist())
-    else:
-        tail.feature["label"].int64_list.value.append(item.label)
-    # In the order of their names, "image" stands between the two. Protobuf would copy the image at
-    # each level of nesting; spelled out, it is copied once.
+    # In the order of their names, "image" stands between "example_id" and the others. Protobuf
+    # would copy the image at each level of nesting; spelled out, it is not copied at all.
     value = _nested(1, _nested(1, b"", len(image)), len(image))
-    entry = _nested(1, b"image") + _nested(2, value, len(image))
-    image_entry = _nested(1, entry, len(image))
-    before = head.SerializeToString(deterministic=True) + image_entry
-    after = tail.SerializeToString(deterministic=True)
-    start = _nested(1, before, len(image) + len(after))
-    return b"".join((start, image, after))
+    entry = _nested(1, _nested(1, b"image") + _nested(2, value, len(image)), len(image))
+    before = _text_entry("example_id", item.example_id) + entry
+    after = _entries_behind(item.label, item.patient_id, item.view)
+    return _nested(1, before, len(image) + len(after)), image, after
+
+
+@functools.lru_cache(maxsize=2**16)
+def _entries_behind(label: int | tuple[int, ...], patient_id: str, view: str) -> bytes:
+    """Returns the features whose names come after "image"; many images share all of them."""
+    example = tf_example_pb2.Example()
+    feature = example.features.feature
+    if isinstance(label, tuple):
+        states = np.array(label, np.int8)
+        feature["label"].float_list.value.extend(records.label_from_states(states).tolist())
+        feature["label_state"].int64_list.value.extend(states.tolist())
+    else:
+        feature["label"].int64_list.value.append(label)
+    feature["patient_id"].bytes_list.value.append(patient_id.encode())
+    feature["view"].bytes_list.value.append(view.encode())
+    return example.features.SerializeToString(deterministic=True)
+
+
+def _text_entry(name: str, text: str) -> bytes:
+    """Returns an entry of ``Features.feature``: a name and a list of one text."""
+    feature = _nested(2, _nested(1, _nested(1, text.encode())))
+    return _nested(1, _nested(1, name.encode()) + feature)
 
 
 def _nested(field: int, content: bytes, more: int = 0) -> bytes:
     """Returns a length-delimited protobuf field whose last ``more`` bytes are still to come."""
-    size, length = len(content) + more, bytearray()
+    size = len(content) + more
+    if size < 128:
+        return bytes((field << 3 | 2, size)) + content
+    length = bytearray()
     while size > 127:
         length.append(size & 127 | 128)
         size >>= 7
@@ -78,13 +101,21 @@ def _nested(field: int, content: bytes, more: int = 0) -> bytes:
 
 
 def pixel_hash(image: bytes) -> int:
-    """Returns 64 bits that tell encoded images apart: the CRC-32C of each half.
+    """Returns 64 bits that tell encoded images apart: the CRC-32C of all and of every 64th byte.
 
     A tenth of the time of a cryptographic hash, which would be most of the work of a shard whose
     images pass through untouched.
     """
-    middle = len(image) // 2
-    return google_crc32c.value(image[:middle]) << 32 | google_crc32c.value(image[middle:])
+    return google_crc32c.value(image) << 32 | google_crc32c.value(image[::64])
+
+
+def checksum(path: Path) -> str:
+    """Returns the CRC-32C of a file, as completion records have it."""
+    value = 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            value = google_crc32c.extend(value, chunk)
+    return f"{value:08x}"
 
 
 def record_path(folder: Path, shard: Shard) -> Path:
@@ -121,7 +152,7 @@ def write_shard(folder: Path, job: Job, shard: Shard) -> dict[str, Any]:
     found = read_record(folder, shard)
     if found and not _mended(folder, job, shard, found["bad"]):
         return found
-    source, checksum, table, bad, position = _open_source(job), 0, [], [], 0
+    source, crc, table, bad, position = _open_source(job), 0, [], [], 0
     (folder / SHARDS_DIR).mkdir(exist_ok=True)
     with runs.atomic_write(folder / shard.file, "wb") as stream:
         for item in plan.read_items(folder, shard):
@@ -129,18 +160,18 @@ def write_shard(folder: Path, job: Job, shard: Shard) -> dict[str, Any]:
             if isinstance(image, str):
                 bad.append([item.example_id, item.source, image])
                 continue
-            framed = records.frame(serialise(item, image))
             table.append((position, pixel_hash(image)))
-            stream.write(framed)
-            checksum = google_crc32c.extend(checksum, framed)
-            position += len(framed)
+            for part in frame(item, image):
+                stream.write(part)
+                crc = google_crc32c.extend(crc, part)
+                position += len(part)
     with runs.atomic_write(table_path(folder, shard), "wb") as stream:
         np.save(stream, np.array(table, TABLE), allow_pickle=False)
     record = {
         "fingerprint": shard.fingerprint,
         "count": len(table),
         "bytes": position,
-        "crc32c": f"{checksum:08x}",
+        "crc32c": f"{crc:08x}",
         "bad": bad,
     }
     runs.write_json(record_path(folder, shard), record)
@@ -271,11 +302,7 @@ def verify(
         path = folder / file
         if not path.is_file() or path.stat().st_size != expected[file]["bytes"]:
             return False
-        checksum = 0
-        with path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                checksum = google_crc32c.extend(checksum, chunk)
-        same = f"{checksum:08x}" == expected[file]["crc32c"]
+        same = checksum(path) == expected[file]["crc32c"]
         progress(expected[file]["count"])
         return same
 

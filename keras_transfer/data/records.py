@@ -92,20 +92,32 @@ def label_from_states(
     return label
 
 
-def _masked_crc(data: bytes) -> int:
-    crc = google_crc32c.value(data)
+def _masked_crc(*parts: bytes) -> int:
+    crc = 0
+    for part in parts:
+        crc = google_crc32c.extend(crc, part)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def frame(payload: bytes) -> bytes:
-    """Wraps a payload as one TFRecord: length, checksum of the length, payload, checksum.
+def envelope(*parts: bytes) -> tuple[bytes, bytes]:
+    """Returns what makes a payload a TFRecord: length and its checksum, and that of the payload.
 
     Reference: tensorflow/core/lib/io/record_writer.h.
+
+    Args:
+        parts: The payload in pieces, so that a large image in it needs no copying.
+
+    Returns:
+        What comes before the payload, and what comes behind it.
     """
-    length = struct.pack("<Q", len(payload))
-    return b"".join(
-        (length, _FOOTER.pack(_masked_crc(length)), payload, _FOOTER.pack(_masked_crc(payload)))
-    )
+    length = struct.pack("<Q", sum(map(len, parts)))
+    return length + _FOOTER.pack(_masked_crc(length)), _FOOTER.pack(_masked_crc(*parts))
+
+
+def frame(payload: bytes) -> bytes:
+    """Returns a payload as one TFRecord."""
+    before, behind = envelope(payload)
+    return b"".join((before, payload, behind))
 
 
 def unframe(framed: bytes, where: str) -> bytes:

@@ -67,3 +67,14 @@ def test_damaged_metadata_is_one_line(plain, tmp_path):
     with pytest.raises(UserError, match="not a readable dataset folder") as error:
         Dataset(folder)
     assert "\n" not in str(error.value)
+
+
+def test_policies_of_unknown_labels_are_applied_when_reading(films):
+    unknown = Dataset(films).label_array("train")
+    assert np.isnan(unknown).any()
+    counts = Dataset(films).card["splits"]["train"]["labels"].values()
+    guessed = Dataset(films, uncertain="one", not_mentioned="zero").label_array("train")
+    assert not np.isnan(guessed).any()
+    known = ~np.isnan(unknown)
+    np.testing.assert_array_equal(guessed[known], unknown[known])
+    assert guessed.sum() - np.nansum(unknown) == sum(c["uncertain"] for c in counts)

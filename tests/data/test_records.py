@@ -78,3 +78,14 @@ def test_states_become_labels():
     np.testing.assert_array_equal(
         records.label_from_states(states), np.array([[1, 0, np.nan, np.nan]], np.float32)
     )
+
+
+@pytest.mark.parametrize("uncertain", ["nan", "zero", "one"])
+@pytest.mark.parametrize("not_mentioned", ["nan", "zero", "one"])
+def test_policies_decide_only_what_nobody_knows(uncertain, not_mentioned):
+    value = {"nan": np.nan, "zero": 0, "one": 1}
+    states = np.array([[1, 0, -1, -2], [-2, -1, 0, 1]], np.int8)
+    expected = [1, 0, value[uncertain], value[not_mentioned]]
+    label = records.label_from_states(states, uncertain=uncertain, not_mentioned=not_mentioned)
+    assert label.dtype == np.float32
+    np.testing.assert_array_equal(label, [expected, expected[::-1]])

@@ -68,7 +68,7 @@ def test_patients_splits_and_pixels_stay_what_they_are(clinic):
 
 def test_a_build_is_not_mixed_from_two_salts(clinic):
     _build(clinic, "same", salt_file=str(clinic.parent / "salt"))
-    with pytest.raises(UserError, match="built otherwise.*salt"):
+    with pytest.raises(UserError, match=r"built otherwise.*salt"):
         _build(clinic, "same", salt_file=str(clinic.parent / "other"))
 
 

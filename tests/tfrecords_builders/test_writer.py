@@ -27,15 +27,15 @@ COMMAND += [f"--options={FILMS}", f"--num_shards={SHARDS}"]
 # Dies in the middle of a shard, without a chance to clean up.
 DIE_AT_RECORD = """
 import os, runpy, signal, sys
-from keras_transfer.data import records
-frame, count = records.frame, 0
-def frame_and_die(payload):
+from tfrecords_builders import writer
+frame, count = writer.frame, 0
+def frame_and_die(*parts):
     global count
     count += 1
     if count == {record}:
         os.kill(os.getpid(), signal.SIGKILL)
-    return frame(payload)
-records.frame = frame_and_die
+    return frame(*parts)
+writer.frame = frame_and_die
 sys.argv[1:] = {arguments!r}
 runpy.run_module("tfrecords_builders.build", run_name="__main__", alter_sys=True)
 """
@@ -91,7 +91,7 @@ def test_records_equal_those_of_tfds(task):
         example |= {"label": records.label_from_states(states), "label_state": states}
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
     expected = serializer.get_tf_example(features.encode_example(example))
-    assert writer.serialise(item, image) == expected.SerializeToString(deterministic=True)
+    assert b"".join(writer.serialise(item, image)) == expected.SerializeToString(deterministic=True)
 
 
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path, films_once):

@@ -1,0 +1,139 @@
+"""The input pipeline: ours beside a bare decode-and-crop loop, and beside Pillow in processes."""
+
+import io
+import multiprocessing
+import statistics
+import tempfile
+import time
+from multiprocessing import pool, shared_memory
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from experiments.benchmarks import pictures, timing
+
+_SIDE, _BATCH = 224, 64
+_TRAIN = f"random_resized_crop({_SIDE})|random_flip|value_range(-1, 1)"
+
+# What is stored (spec of the records: section 3): options of the builder.
+STORED: dict[str, dict[str, Any]] = {
+    "500 px colour": {"encoding": "original"},
+    "256 px colour": {"image_size": 256},
+    "512 px grey": {"image_size": 512, "options": ["channels=1"]},
+    "256 px grey": {"image_size": 256, "options": ["channels=1"]},
+}
+
+
+def read(images: int, rounds: int, kinds: tuple[str, ...] = tuple(STORED)) -> None:
+    """Prints images/s per core of the training pipeline, and of others on the same images.
+
+    Args:
+        images: How many different ones.
+        rounds: Measurements of each, interleaved.
+        kinds: Of `STORED`.
+    """
+    print(f"{_TRAIN}; images/s per core; {rounds} interleaved rounds; median [min - max]")
+    with tempfile.TemporaryDirectory() as scratch:
+        pictures.photographs(Path(scratch, "colour"), images)
+        pictures.films(Path(scratch, "grey"), images)
+        for kind in kinds:
+            _read_one(kind, Path(scratch), rounds)
+
+
+def _read_one(kind: str, scratch: Path, rounds: int) -> None:
+    from keras_transfer import data
+    from keras_transfer.data import pipeline
+    from tfrecords_builders import stages
+
+    request = {"options": [], **STORED[kind]}
+    request["options"] = [*request["options"], "val_fraction=0,test_fraction=0"]
+    job = stages.make_job("image_folder", input_dir=str(scratch / kind.split()[-1]), **request)
+    folder = stages.build(job, scratch / kind.replace(" ", "_"), stages.Settings()).folder
+    examples = pipeline.Examples([data.Dataset(folder)], "train")
+    files = []
+    for number in range(len(examples)):
+        files.append(folder / f"{number}.jpg")
+        files[-1].write_bytes(examples.image(number))
+    part = pipeline.Slice(global_batch_size=_BATCH)
+    batches = iter(pipeline.train_dataset(examples, data.compose(_TRAIN), part, seed=0))
+
+    def ours() -> int:
+        count = max(1, len(files) // _BATCH)
+        for _ in range(count):
+            next(batches)
+        return count * _BATCH
+
+    with multiprocessing.get_context("spawn").Pool(2) as workers:
+        rates = timing.interleave(
+            {
+                "ours": lambda: timing.per_core(ours),
+                "bare": lambda: timing.per_core(lambda: _bare(files)),
+                "pillow": lambda: _pillow(workers, files),
+            },
+            rounds,
+        )
+    size = statistics.mean(file.stat().st_size for file in files) / 1024
+    print(f"{kind}, {size:.0f} kB")
+    print(f"  ours                  {timing.spread(rates['ours'])}")
+    print(
+        f"  bare loop             {timing.spread(rates['bare'])}  (read, decode and crop, resize)"
+    )
+    print(f"  Pillow, 2 processes   {timing.spread(rates['pillow'])}")
+    print(f"  ours / bare           {timing.ratios(rates['ours'], rates['bare'])}")
+    print(f"  ours / Pillow         {timing.ratios(rates['ours'], rates['pillow'])}")
+
+
+def _windows(sizes: list[tuple[int, int]], seed: int) -> list[tuple[int, int, int, int]]:
+    """Draws a window (top, left, height, width) of 8 to 100 % of each image, as training does."""
+    rng, windows = np.random.default_rng(seed), []
+    for height, width in sizes:
+        area, ratio = rng.uniform(0.08, 1) * height * width, np.exp(rng.uniform(-0.29, 0.29))
+        h = int(np.clip(np.sqrt(area / ratio), 1, height))
+        w = int(np.clip(np.sqrt(area * ratio), 1, width))
+        top, left = rng.integers(height - h + 1), rng.integers(width - w + 1)
+        windows.append((int(top), int(left), h, w))
+    return windows
+
+
+def _bare(files: list[Path]) -> int:
+    import tensorflow as tf
+
+    encoded = [file.read_bytes() for file in files]
+    sizes = [Image.open(io.BytesIO(data)).size[::-1] for data in encoded[:1]] * len(files)
+    for data, window in zip(encoded, _windows(sizes, seed=1)):
+        crop = tf.io.decode_and_crop_jpeg(data, tf.constant(window, tf.int32), channels=3)
+        tf.image.resize(crop, (_SIDE, _SIDE))
+    return len(files)
+
+
+def _pillow(workers: pool.Pool, files: list[Path]) -> float:
+    """Images per CPU second of two processes that fill shared batches, as PyTorch's loaders do."""
+    batches = [tuple(files[i : i + _BATCH]) for i in range(0, len(files), _BATCH)]
+    memory = shared_memory.SharedMemory(create=True, size=_BATCH * _SIDE * _SIDE * 3 * 2)
+    try:
+        tasks = [(batch, memory.name, i % 2) for i, batch in enumerate(batches)]
+        return len(files) / sum(workers.starmap(_pillow_batch, tasks))
+    finally:
+        memory.close()
+        memory.unlink()
+
+
+def _pillow_batch(files: tuple[Path, ...], memory: str, half: int) -> float:
+    """Makes one batch; returns the CPU seconds it took."""
+    start = time.process_time()
+    shared = shared_memory.SharedMemory(memory)
+    shape = (2, _BATCH, _SIDE, _SIDE, 3)
+    batch = np.ndarray(shape, np.uint8, shared.buf)[half]
+    for number, file in enumerate(files):
+        image: Image.Image = Image.open(file)
+        ((top, left, height, width),) = _windows([image.size[::-1]], seed=number)
+        image = image.convert("RGB").crop((left, top, left + width, top + height))
+        image = image.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+        if number % 2:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        batch[number] = np.asarray(image)
+    del batch
+    shared.close()
+    return time.process_time() - start
