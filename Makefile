@@ -3,7 +3,7 @@
 #   make demo    pre-train, transfer and report on this machine, in minutes
 #   make test    all tests
 #   make lint    style, types and layers
-#   make bench   speed of the training step and of the input pipeline
+#   make bench   speed of the training step, of reading and of building
 #   make lock    resolve requirements.lock again after a change of setup.cfg
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -37,11 +37,13 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/shellcheck .ci/run cluster/*.sbatch
 
 bench: setup
 	$(BIN)/python -m experiments.benchmark train_step --model=bit-r50x1 --batch=8 --size=128
 	$(BIN)/python -m experiments.benchmark train_step --model=bit-r50x1 --batch=8 --size=224
-	$(BIN)/python -m experiments.benchmark input_pipeline
+	$(BIN)/python -m experiments.benchmark read
+	$(BIN)/python -m experiments.benchmark build
 
 lock: setup
 	$(BIN)/uv pip compile setup.cfg --extra cpu --extra dev --extra dicom --no-header \

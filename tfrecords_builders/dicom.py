@@ -6,34 +6,34 @@ range that is, and because what is stored has 8 bits.
 
 import contextlib
 import io
+import logging
 import re
-import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
 import pydicom
-from pydicom import pixels
-from pydicom.encaps import get_frame
+from pydicom.filereader import read_dataset, read_preamble
 from pydicom.uid import (
-    UID,
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     MediaStorageDirectoryStorage,
-    RLELossless,
 )
 
 from keras_transfer.core.errors import CorruptFileError
-from tfrecords_builders import dicom_grey, formats
+from tfrecords_builders import dicom_coded, dicom_grey, formats
 from tfrecords_builders.formats import is_dicom as is_dicom
 
 MODES = ("dicom", "mimic_jpg")
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 # Modalities whose pixels are no picture: doses and masks.
 _NO_PICTURE = ("RTDOSE", "SEG")
+_MAX_INFLATED = 2**30  # bytes: of deflated files, whose size nothing tells before
 _AGES = {"Y": 1, "M": 12, "W": 52.18, "D": 365.25}
 
 _HEADER_TAGS = [
@@ -49,6 +49,9 @@ _PIXEL_TAGS = [
     *(f"{colour}PaletteColorLookupTableData" for colour in dicom_grey.COLOURS),
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
 ]
+
+# It tells of values that break the standard but can be read, millions of times in some archives.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 
 class Header(NamedTuple):
@@ -83,7 +86,7 @@ def read_header(file: Path | bytes) -> Header:
         OSError: If it cannot be read.
     """
     with contextlib.ExitStack() as stack:
-        stream: IO[bytes] = io.BytesIO(file) if isinstance(file, bytes) else file.open("rb")
+        stream: BinaryIO = io.BytesIO(file) if isinstance(file, bytes) else file.open("rb")
         stack.enter_context(stream)
         stack.enter_context(_guarded())
         data = _read(stream, _HEADER_TAGS, stop_before_pixels=True)
@@ -104,6 +107,8 @@ def _obstacle(data: pydicom.Dataset) -> str:
     kind = str(data.get("Modality") or "no modality").upper()
     if data.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
         return "DICOM directory, not an image"
+    if not any(data.get(tag) for tag in ("SOPInstanceUID", "Modality", "Rows")):
+        raise CorruptFileError("damaged DICOM (a header that is cut short, or empty)")
     if kind in _NO_PICTURE or not data.get("Rows") or not data.get("Columns"):
         return f"DICOM without a picture ({kind})"
     return "DICOM of several frames" if _frames(data) > 1 else ""
@@ -163,28 +168,42 @@ def render(data: bytes, mode: str = "dicom", max_pixels: int = formats.MAX_PIXEL
 
 @contextlib.contextmanager
 def _guarded() -> Iterator[None]:
-    """Turns whatever pydicom raises on damaged files into a CorruptFileError; silences warnings.
-
-    It warns of values that break the standard but can be read, millions of times in some archives.
-    """
+    """Turns whatever pydicom raises on damaged files into a CorruptFileError; silences warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
-        except (CorruptFileError, OSError):
+        except CorruptFileError:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno:  # the disk's, not a decoder's
+                raise
             reason = " ".join(str(error).split()) or type(error).__name__
             raise CorruptFileError(f"damaged DICOM ({reason})") from None
 
 
-def _read(stream: IO[bytes], tags: list[str], **arguments: Any) -> pydicom.FileDataset:
+def _read(stream: BinaryIO, tags: list[str], **arguments: Any) -> pydicom.FileDataset:
     if not is_dicom(stream.read(formats.DICOM_START)):
         raise CorruptFileError("not a DICOM file")
     stream.seek(0)
+    _refuse_bomb(stream)
     data = pydicom.dcmread(stream, specific_tags=list(tags), force=True, **arguments)
     data.decode()  # Values are parsed here, not on first use, which may be outside of `_guarded`.
     return data
+
+
+def _refuse_bomb(stream: BinaryIO) -> None:
+    """Refuses a deflated file that would fill the memory: pydicom inflates it whole."""
+    read_preamble(stream, force=True)
+    meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        packed, size, inflater = stream.read(), 0, zlib.decompressobj(-zlib.MAX_WBITS)
+        while packed and size <= _MAX_INFLATED:
+            size += len(inflater.decompress(packed, 2**20))
+            packed = inflater.unconsumed_tail
+        if size > _MAX_INFLATED:
+            raise CorruptFileError(f"deflated DICOM of more than {_MAX_INFLATED} bytes")
+    stream.seek(0)
 
 
 def _decode(data: pydicom.FileDataset, max_pixels: int) -> np.ndarray:
@@ -202,54 +221,7 @@ def _decode(data: pydicom.FileDataset, max_pixels: int) -> np.ndarray:
         implicit, _ = data.original_encoding
         syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         data.file_meta.TransferSyntaxUID = syntax
-    _check_codec(syntax)
-    if syntax.is_encapsulated:
-        _check_frame(data, syntax)
-    try:
-        image = pixels.pixel_array(data)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise CorruptFileError(f"{syntax.name} in DICOM cannot be decoded ({reason})") from None
+    image = dicom_coded.decode(data, syntax)
     if image.shape[:2] != (data.Rows, data.Columns) or image.ndim > 3:
         raise CorruptFileError(f"DICOM image of shape {image.shape}, against its own header")
     return image.astype(image.dtype.newbyteorder("="))
-
-
-def _check_codec(syntax: UID) -> None:
-    try:
-        available = pixels.get_decoder(syntax).is_available
-    except NotImplementedError:
-        raise CorruptFileError(f"DICOM compressed as {syntax.name}: not an image format") from None
-    if not available:
-        raise CorruptFileError(
-            f"DICOM compressed as {syntax.name}, which needs more packages: "
-            "pip install keras_transfer[dicom]"
-        )
-
-
-def _check_frame(data: pydicom.FileDataset, syntax: UID) -> None:
-    """Refuses a compressed image that is cut short: some decoders fill the rest with grey."""
-    frame = get_frame(data.PixelData, 0, number_of_frames=1)
-    if syntax == RLELossless:
-        return
-    if frame.rfind(b"\xff\xd9") < 0:  # the end of JPEG, JPEG-LS and JPEG 2000, and never inside
-        raise CorruptFileError(f"truncated {syntax.name} in DICOM")
-    size = _coded_size(frame)
-    if size and size != (data.Rows, data.Columns):
-        raise CorruptFileError(f"{syntax.name} of another size than its DICOM header says")
-
-
-def _coded_size(frame: bytes) -> tuple[int, int] | None:
-    """Returns height and width that a compressed image says of itself."""
-    if frame.startswith(b"\xff\x4f\xff\x51"):  # JPEG 2000: extent and offset of the image
-        right, bottom, left, top = struct.unpack_from(">4I", frame, 8)
-        return bottom - top, right - left
-    start = 2
-    while frame[start] == 0xFF and frame[start + 1] != 0xDA:
-        marker = frame[start + 1]
-        if marker in formats.JPEG_FRAMES or marker == 0xF7:  # JPEG-LS
-            height, width = struct.unpack_from(">2H", frame, start + 5)
-            return height, width
-        # A byte FF more is allowed before every marker.
-        start += 1 if marker == 0xFF else 2 + int.from_bytes(frame[start + 2 : start + 4], "big")
-    return None

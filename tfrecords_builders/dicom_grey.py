@@ -91,7 +91,8 @@ def _voi(data: FileDataset, values: np.ndarray, low: float) -> np.ndarray | None
         return table.look_up(values) / table.top
     center, width = _first(data.get("WindowCenter")), _first(data.get("WindowWidth"))
     function = str(data.get("VOILUTFunction") or "LINEAR").upper()
-    if center is None or width is None or width <= 0 or (function == "LINEAR" and width < 1):
+    exact = function in ("SIGMOID", "LINEAR_EXACT")  # others are taken as LINEAR, the default
+    if center is None or width is None or width <= 0 or (width < 1 and not exact):
         return None
     if function == "SIGMOID":
         return 1 / (1 + np.exp((-4 * (values - center) / width).clip(-700, 700)))
@@ -148,8 +149,8 @@ def _lookup_table(
         content = (np.atleast_1d(content).astype(np.int64) & 0xFFFF).astype(order).tobytes()
     elif not data.original_encoding[1]:
         order = ">u2"
-    # 8-bit entries may come two to a word.
-    entries = np.frombuffer(content, order if len(content) >= 2 * count else np.uint8)[:count]
+    packed = bits <= 8 and len(content) < 2 * count  # two entries to a word
+    entries = np.frombuffer(content, np.uint8 if packed else order)[:count]
     if len(entries) < count:
         raise CorruptFileError(f"look-up table of {len(entries)} entries instead of {count}")
     return _Table(first, entries, max(2**bits - 1, int(entries.max()), 1))
@@ -163,7 +164,12 @@ def palette(data: FileDataset, stored: np.ndarray) -> np.ndarray:
     """
     image = np.empty((*stored.shape, 3), np.uint8)
     for channel, colour in enumerate(COLOURS):
-        table = _lookup_table(data, data, f"{colour}PaletteColorLookupTable")
+        name = f"{colour}PaletteColorLookupTable"
+        if f"{name}Data" not in data:
+            raise CorruptFileError(
+                f"DICOM with a palette, but no {name}Data (segmented palettes are not read)"
+            )
+        table = _lookup_table(data, data, name)
         image[..., channel] = to_bytes(table.look_up(stored) / table.top)
     return image
 

@@ -7,7 +7,6 @@ not trusted to notice.
 
 import contextlib
 import io
-import os
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -15,9 +14,10 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from keras_transfer.core.errors import CorruptFileError
+from tfrecords_builders import complaints
 
 MAX_PIXELS = 2**28  # 16,384 x 16,384: more than any detector or camera makes
 DICOM_START = 132  # bytes that `is_dicom` needs
@@ -26,7 +26,7 @@ _JPEG_MAGIC = b"\xff\xd8\xff"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette holds RGB
 JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers that hold the size
 _JPEG_USUAL = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive: every decoder reads them
-_OTHERS = (b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+_OTHERS = (b"GIF8", b"II*\0", b"MM\0*")
 _OTHER_FORMATS = ("GIF", "BMP", "TIFF", "WEBP")
 _COLOURS = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 
@@ -60,6 +60,20 @@ def looks_like_image(start: bytes) -> bool:
     return start.startswith((_PNG_MAGIC, _JPEG_MAGIC))
 
 
+def _looks_like_other(start: bytes) -> bool:
+    return (
+        start.startswith(_OTHERS)
+        # Shorter beginnings than of the others, which text and sound may have as well.
+        or (start.startswith(b"BM") and start[6:10] == bytes(4))
+        or (start.startswith(b"RIFF") and start[8:12] == b"WEBP")
+    )
+
+
+def is_readable(start: bytes) -> bool:
+    """Whether a file whose first `DICOM_START` bytes are given claims to be of a known format."""
+    return looks_like_image(start) or _looks_like_other(start) or is_dicom(start)
+
+
 def is_dicom(start: bytes) -> bool:
     """Whether a file whose first `DICOM_START` bytes (or more) are given claims to be DICOM.
 
@@ -87,7 +101,7 @@ def check(data: bytes) -> Header:
         header = _check_jpeg(data)
     elif data.startswith(_PNG_MAGIC):
         header = _check_png(data)
-    elif data.startswith(_OTHERS):
+    elif _looks_like_other(data[:12]):
         header = _check_other(data)
     elif not data:
         raise CorruptFileError("empty file")
@@ -166,8 +180,9 @@ def decode(data: bytes) -> np.ndarray:
     Rotation tags are ignored, as TensorFlow ignores them; transparency is dropped, which keeps the
     colours below it; CMYK is taken as inverted, as Adobe and every decoder here does.
 
-    Damage inside the pixels of a JPEG is noticed where the decoder notices it: lost and zeroed
-    blocks nearly always, but of single flipped bits most give another valid image.
+    Damage inside the pixels of a JPEG is noticed where the decoder complains of it, be it only a
+    warning: lost and zeroed blocks nearly always, but of single flipped bits most give another
+    valid image.
 
     Returns:
         uint8 or uint16 [H, W] or [H, W, 3] (RGB).
@@ -177,49 +192,19 @@ def decode(data: bytes) -> np.ndarray:
     """
     if not looks_like_image(data[:8]):
         return _decode_other(data)
-    complaints: list[str] = []
-    with _listening(complaints) if data.startswith(_JPEG_MAGIC) else contextlib.nullcontext():
+    with complaints.heard() as said:
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         except cv2.error as error:
-            raise CorruptFileError(f"cannot be decoded ({str(error).strip()})") from None
-    if complaints:
-        raise CorruptFileError(f"damaged JPEG ({complaints[0]})")
+            raise _undecodable(error) from None
+    if damage := complaints.damage(said):
+        kind = "JPEG" if data.startswith(_JPEG_MAGIC) else "PNG"
+        raise CorruptFileError(f"damaged {kind} ({damage})")
     if image is None or image.dtype not in (np.uint8, np.uint16):
         raise CorruptFileError("cannot be decoded")
     if image.ndim == 2:
         return image
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGB)
-
-
-@contextlib.contextmanager
-def _listening(complaints: list[str]) -> Iterator[None]:
-    """Collects what libjpeg says of a file, which it fills with grey and otherwise accepts.
-
-    It says so on the error output of the process and nowhere else. Whatever else arrives there
-    meanwhile is passed on.
-    """
-    try:
-        outer = os.dup(2)
-    except OSError:  # closed: nobody can listen
-        yield
-        return
-    reader, pipe = os.pipe()
-    os.dup2(pipe, 2)
-    os.close(pipe)
-    try:
-        yield
-    finally:
-        os.set_blocking(reader, False)
-        os.dup2(outer, 2)
-        with contextlib.suppress(BlockingIOError):
-            for line in os.read(reader, 2**16).splitlines(keepends=True):
-                if b"JPEG" in line:  # "Corrupt JPEG data: ...", "Premature end of JPEG file"
-                    complaints.append(line.decode(errors="replace").strip())
-                else:
-                    os.write(outer, line)
-        os.close(reader)
-        os.close(outer)
 
 
 def _decode_other(data: bytes) -> np.ndarray:
@@ -244,5 +229,12 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
                 yield image
         except CorruptFileError:
             raise
+        except UnidentifiedImageError:  # whose text is another one every time
+            raise CorruptFileError("cannot be decoded (damaged header)") from None
         except Exception as error:  # its decoders raise whatever a damaged file leads to
-            raise CorruptFileError(f"cannot be decoded ({error})") from None
+            raise _undecodable(error) from None
+
+
+def _undecodable(error: Exception) -> CorruptFileError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return CorruptFileError(f"cannot be decoded ({reason})")

@@ -158,7 +158,7 @@ def preview(job: Job, settings: Settings) -> Plan:
     Raises:
         UserError: As `build`.
     """
-    with _named_errors(), tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _named_errors(Path(folder)):
         return _plan(job, Path(folder), settings)
 
 
@@ -175,19 +175,19 @@ def build(job: Job, output_dir: Path, settings: Settings, stage: str = "all") ->
         UserError: If the input is wrong, a dataset of that name was built otherwise, or the disk
             is full.
     """
-    with _named_errors():
+    with _named_errors(output_dir):
         return _build(job, output_dir, settings, stage)
 
 
 @contextlib.contextmanager
-def _named_errors() -> Iterator[None]:
+def _named_errors(folder: Path) -> Iterator[None]:
     """Turns errors of the file system into one line: they are the user's to mend."""
     try:
         yield
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
+        # A full disk is found when writing, which names no file.
         raise UserError(
-            f"{where}{error.strerror or error}. What is finished is kept: "
+            f"{error.filename or folder}: {error.strerror or error}. What is finished is kept: "
             "mend the cause and run the same command again."
         ) from None
 

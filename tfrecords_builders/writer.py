@@ -238,8 +238,8 @@ def write(
                 break
     except process.BrokenProcessPool:
         raise UserError(
-            "A worker process was killed, perhaps for want of memory. Finished shards are kept: "
-            "run the same command again, with fewer --num_workers."
+            "A worker process is gone: killed for want of memory, or a decoder crashed. Finished "
+            "shards are kept: run the same command again, with fewer --num_workers."
         ) from None
     tolerance.refuse(bad, made.rows_in)
 

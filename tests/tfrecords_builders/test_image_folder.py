@@ -2,16 +2,23 @@
 
 import os
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import build, write_image
+from PIL import Image
+from pydicom.data import get_testdata_file
+from tensorflow_datasets.proto import tf_example_pb2
 
 from keras_transfer.core.errors import UserError
 from keras_transfer.core.labels import MULTILABEL, LabelSpace
+from keras_transfer.data import records
 from keras_transfer.data.dataset import Dataset
-from tfrecords_builders import stages
+from tfrecords_builders import formats, stages
 from tfrecords_builders.sources import Dropped, Item
+
+_LOSSLESS = {"webp": {"lossless": True}}
 
 
 def _items(folder, *options):
@@ -53,7 +60,8 @@ def test_split_folders_are_kept_and_known_by_other_names(tmp_path):
 def test_whatever_is_no_image_is_listed(photos):
     (photos / "readme.txt").write_text("mine")
     (photos / "cat" / "Thumbs.db").write_bytes(b"\0")
-    (photos / "cat" / "scan.tif").write_bytes(b"II*\0")
+    (photos / "cat" / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (photos / "cat" / "empty.tif").write_bytes(b"")
     (photos / "dog" / "loop").symlink_to(photos)
     write_image(photos / "cat" / "unnamed", 99)  # an image all the same
     _, items, dropped = _items(photos)
@@ -61,9 +69,41 @@ def test_whatever_is_no_image_is_listed(photos):
     assert set(dropped) == {
         Dropped("readme.txt", "not in a class folder"),
         Dropped("cat/Thumbs.db", "not an image"),
-        Dropped("cat/scan.tif", "neither JPEG nor PNG: convert it", defect=True),
+        Dropped("cat/photo.heic", "an image that cannot be read: convert it to PNG", defect=True),
+        Dropped("cat/empty.tif", "an image that cannot be read: convert it to PNG", defect=True),
         Dropped("dog/loop", "link to a folder, not followed"),
     }
+
+
+def test_other_formats_are_stored_whatever_they_are_called(tmp_path):
+    folder = tmp_path / "in"
+    red = Image.new("RGB", (16, 12), (255, 0, 0))
+    kinds = ("gif", "bmp", "tiff", "webp")
+    for number, kind in enumerate(kinds):
+        (folder / "red").mkdir(parents=True, exist_ok=True)
+        red.save(folder / "red" / f"{number}.{kind}", kind, **_LOSSLESS.get(kind, {}))
+    (folder / "red" / "gif.JPEG").write_bytes((folder / "red" / "0.gif").read_bytes())
+    (folder / "film").mkdir()
+    film = get_testdata_file("MR_small.dcm", download=False)
+    (folder / "film" / "IM0001").write_bytes(Path(film).read_bytes())
+    options = "val_fraction=0,test_fraction=0,leaky=true"
+    outcome = build(
+        "image_folder", tmp_path / "out", options, input_dir=str(folder), encoding="png"
+    )
+    data = Dataset(outcome.folder)
+    stored = dict(zip(data.example_ids("train"), records.iterate_records(data.splits["train"])))
+    assert set(stored) == {
+        *(f"red/{n}.{k}" for n, k in enumerate(kinds)),
+        "red/gif.JPEG",
+        "film/IM0001",
+    }
+    for name, payload in stored.items():
+        feature = tf_example_pb2.Example.FromString(payload).features.feature
+        pixels = formats.decode(feature["image"].bytes_list.value[0])
+        if name.startswith("red"):
+            np.testing.assert_array_equal(pixels, np.asarray(red), err_msg=name)
+        else:
+            assert pixels.shape == (64, 64, 3) and pixels.std() > 20
 
 
 def test_folders_that_make_no_sense_are_refused(tmp_path, photos):
@@ -127,8 +167,8 @@ def test_csv_with_findings_keeps_all_four_states(tmp_path):
     [
         ("path,class\na.png,1\n", (), "no column 'label'; it has path, class; several findings"),
         ("path,label\na.png,1\n", ("labels=Mass",), "no column 'Mass'; it has path, label"),
-        ("path,label\na.png\n", (), "line 2: not as many fields"),
-        ("path,label\na.png,1,2\n", (), "line 2: not as many fields"),
+        ("path,label\na.png\n", (), r"labels.csv, line 2: 1 fields, but the header has 2"),
+        ("path,label\na.png,1,2\n", (), "line 2: 3 fields, but the header has 2"),
         ("path,label\na.png,1\na.png,\n", (), "line 3: the label is empty"),
         ("path,label,split\na.png,1,\n", (), "line 2: the split is empty"),
         ("path,Mass\na.png,yes\n", ("labels=Mass",), "line 2: Mass is 'yes', not one of"),
@@ -143,9 +183,9 @@ def test_wrong_tables_are_refused_by_line_and_column(tmp_path, text, options, me
 
 
 def test_missing_and_unreadable_tables_are_named(tmp_path):
-    with pytest.raises(UserError, match=r"none\.csv: No such file"):
+    with pytest.raises(UserError, match=r"none\.csv: no such file: name the table"):
         _items(tmp_path, "csv=none.csv")
-    with pytest.raises(UserError, match="not UTF-8 at byte 5"):
+    with pytest.raises(UserError, match=r"labels\.csv: not UTF-8 \(byte 0xe9\)"):
         _items(tmp_path, _csv(tmp_path, "path,é", "latin-1"))
 
 

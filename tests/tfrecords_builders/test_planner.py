@@ -88,7 +88,7 @@ def test_missing_files_stop_the_plan_or_are_put_aside(tmp_path):
     (folder / "t.csv").write_text("\n".join(rows))
     arguments = {"input_dir": str(folder), "options": ["csv=t.csv"]}
     with pytest.raises(
-        UserError, match=r"2 of 20 .*3.png \(line 5\): no such file; 7.png \(line 9"
+        UserError, match=r"2 of 20 .*3.png \(.*t.csv, line 5\): no such file; 7.png \(.*line 9"
     ):
         _make(tmp_path, "image_folder", **arguments)
     with pytest.raises(UserError, match=r"more than --max_bad_fraction=0.05 allows"):

@@ -73,6 +73,10 @@ def test_paths_from_files_cannot_leave_the_folder(tmp_path):
     outside.mkdir()
     (folder / "link").symlink_to(outside)
     assert sources.inside(folder, "a/b.png", "row 1") == folder / "a" / "b.png"
-    for path in ("../out/x", "/etc/passwd", "a/../../out/x", "link/x", "."):
-        with pytest.raises(UserError, match="row 7"):
+    (folder / "film").symlink_to(outside / "film")
+    for path in ("../out/x", "/etc/passwd", "a/../../out/x", "../out", "."):
+        with pytest.raises(UserError, match=r"row 7: .* is not below .*: write a relative one"):
+            sources.inside(folder, path, "row 7")
+    for path in ("link/x", "./link/x", "film"):
+        with pytest.raises(UserError, match=f"row 7: '{path}' is a link out .*: copy the files"):
             sources.inside(folder, path, "row 7")

@@ -251,7 +251,14 @@ def inside(folder: Path, path: str, where: str) -> Path:
     real = _real_folder(str(joined.parent))
     if joined.name == ".." or joined.is_symlink():
         real = str(joined.resolve().parent)
-    if Path(path).is_absolute() or not f"{real}/".startswith(f"{_real_folder(str(folder))}/"):
+    root = _real_folder(str(folder))
+    if Path(path).is_absolute() or not f"{real}/".startswith(f"{root}/"):
+        written = os.path.normpath(f"{root}/{path}")
+        if not Path(path).is_absolute() and written.startswith(f"{root}/"):
+            raise UserError(
+                f"{where}: {path!r} is a link out of the input folder: copy the files, or give "
+                "their real folder as --input_dir."
+            )
         raise UserError(f"{where}: the path {path!r} is not below {folder}: write a relative one.")
     return joined
 

@@ -61,6 +61,15 @@ class Listing:
             yield Dropped(path, "another file of this name is used")
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yields files in order, and links to folders, which are not followed: they may be loops."""
+    for root, folders, files in os.walk(folder):
+        folders.sort()
+        links = [name for name in folders if Path(root, name).is_symlink()]
+        for name in sorted([*files, *links]):
+            yield Path(root, name)
+
+
 def refuse_missing(folder: Path, missing: Sequence[str], origin: str) -> None:
     """Raises a UserError that lists all that is missing, if anything is.
 

@@ -3,18 +3,21 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from keras_transfer.core.errors import UserError
-from tfrecords_builders import images, sources
-from tfrecords_builders.sources import Dropped, Item, _rows
+from tfrecords_builders import formats, sources
+from tfrecords_builders.sources import Dropped, Item, _files, _listing, _rows
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
-_OTHER_IMAGES = (".bmp", ".dcm", ".dicom", ".gif", ".heic", ".tif", ".tiff", ".webp")
+# Named as images: one of them that cannot be read is a defect, unlike a text file.
+_OTHER_IMAGES = (
+    *(".avif", ".bmp", ".dcm", ".dicom", ".gif", ".heic"),
+    *(".jp2", ".jxl", ".tif", ".tiff", ".webp"),
+)
 
 
 class ImageFolder(_rows.RowSource):
-    """JPEG and PNG files below one folder.
+    """JPEG, PNG, GIF, BMP, TIFF, WebP and DICOM files below one folder.
 
     Without a csv, folders are classes: ``cat/1.png``, or ``train/cat/1.png`` where the folders at
     the top are splits (train, val or valid, test). Folders inside a class belong to it.
@@ -38,6 +41,7 @@ class ImageFolder(_rows.RowSource):
             "bits that 16-bit files use, such as 12; 0 takes each image's own",
             sources.integer(0, 16),
         ),
+        _files.RENDER,
     )
 
     @property
@@ -88,7 +92,7 @@ class ImageFolder(_rows.RowSource):
         top = self.folder / prefix
         for name in sorted(entry.name for entry in os.scandir(top) if entry.is_dir()):
             empty = True
-            for path in files_below(top / name):
+            for path in _listing.files_below(top / name):
                 relative = path.relative_to(self.folder).as_posix()
                 if path.suffix.lower() in _SUFFIXES or _is_image(path):
                     empty = False
@@ -109,20 +113,11 @@ def _plain_files(folder: Path) -> list[str]:
     return sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir())
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """Yields files in order, and links to folders, which are not followed: they may be loops."""
-    for root, folders, files in os.walk(folder):
-        folders.sort()
-        links = [name for name in folders if Path(root, name).is_symlink()]
-        for name in sorted([*files, *links]):
-            yield Path(root, name)
-
-
 def _is_image(path: Path) -> bool:
-    """Whether a file with an unusual name is an image that can be stored all the same."""
+    """Whether a file that is not named as JPEG or PNG is an image that can be read."""
     try:
         with path.open("rb") as stream:
-            return images.looks_like_image(stream.read(8))
+            return formats.is_readable(stream.read(formats.DICOM_START))
     except OSError:
         return False
 
@@ -131,7 +126,7 @@ def _refused(path: Path, relative: str) -> Dropped:
     if path.is_dir():
         return Dropped(relative, "link to a folder, not followed")
     if path.suffix.lower() in _OTHER_IMAGES:
-        return Dropped(relative, "neither JPEG nor PNG: convert it", defect=True)
+        return Dropped(relative, "an image that cannot be read: convert it to PNG", defect=True)
     return Dropped(relative, "not an image")
 
 
