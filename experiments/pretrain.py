@@ -2,7 +2,8 @@
 
     python -m experiments.pretrain --config=experiments/configs/smoke.py --workdir=runs/smoke
 
-Running the same command again continues the run, or says that it is finished.
+Running the same command again continues the run, or says that it is finished. Where datasets are
+missing, all of them are named with the commands that build them.
 """
 
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 from absl import flags
 
 from experiments import _main
+from experiments.configs import sources
 from keras_transfer.core.config import PretrainConfig
+from keras_transfer.core.errors import UserError
 
 _RESUME = flags.DEFINE_string(
     "resume", "", "Another run directory: go on from its newest checkpoint, optimiser included."
@@ -25,6 +28,12 @@ def main() -> None:
     if values.print_config:
         _main.show_config(config)
         return
+    try:
+        sources.require(config.data.dirs)
+    except UserError:
+        if values.dry_run:
+            _main.show_config(config)
+        raise
     training = _main.training()
     if values.dry_run:
         for line in training.dry_run(config):

@@ -1,7 +1,7 @@
 """Images to measure on, whose spectra give files as large as those of real images.
 
-Noise with power-law spectra: 91 kB for a photograph of 500 x 375 at JPEG quality 92, and 16 and 50 kB
-for films stored at 256 and 512 pixels.
+Noise with power-law spectra: 91 kB for a photograph of 500 x 375 at JPEG quality 92, and 16 and
+50 kB for films stored at 256 and 512 pixels.
 """
 
 from pathlib import Path

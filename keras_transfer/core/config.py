@@ -8,11 +8,13 @@ Names that other layers register (models, ops, schedules) are checked where the 
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from keras_transfer.core import duration
 from keras_transfer.core.errors import UserError, did_you_mean
+from keras_transfer.core.labels import LABEL_JOINS
 
 HYPERRULE = "hyperrule"
 FULL = "full"
@@ -26,8 +28,19 @@ class DataConfig:
 
     Attributes:
         dirs: Dataset folders; several are concatenated, their labels aligned by name.
+        weights: How often to draw from each folder, in any unit: ``(3, 1)`` takes three of four
+            examples from the first. () takes every example once per epoch. With weights an epoch,
+            as a unit of time, still is as many examples as all folders have together.
+        views: Views to keep, such as ``("PA", "AP")``; () keeps all. ``name:VIEW`` concerns the
+            dataset of that name only. Where views are chosen, images of unknown view are left out;
+            a dataset that no entry concerns is kept whole.
+        label_join: Labels of several folders: ``common`` takes the names that all of them have;
+            ``all`` takes every name, unknown (masked) in images of folders that do not have it, and
+            one output per class of multi-class folders, 0 for the other classes of their own. The
+            loss is the mean over known labels: an image with more of them counts more.
         train_split: Split to train on.
-        val_split: Split evaluated during and after training; "" for none.
+        val_split: Split evaluated during and after training, of those folders that have it; ""
+            for none.
         test_split: Split evaluated once, at the end; "" for none.
         train: Augmentation string of training, or "hyperrule" for the resolution that the
             BiT-HyperRule gives for the size of the first image, normalised as the weights want it.
@@ -38,6 +51,9 @@ class DataConfig:
     """
 
     dirs: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
+    views: tuple[str, ...] = ()
+    label_join: str = "common"
     train_split: str = "train"
     val_split: str = "val"
     test_split: str = ""
@@ -187,9 +203,12 @@ class RunConfig:
             UserError: Naming the first wrong field and what it may be.
         """
         # A command line gives a tuple as one text: --config.data.dirs=a,b
-        self.data.dirs = tuple(d for text in self.data.dirs for d in text.split(",") if d)
+        self.data.dirs = _words(self.data.dirs)
+        self.data.views = _words(self.data.views)
         if not self.data.dirs:
             raise UserError("data.dirs is empty: name a dataset folder, --config.data.dirs=DIR.")
+        _check_weights(self.data)
+        _one_of("data.label_join", self.data.label_join, LABEL_JOINS)
         for name in ("global_batch_size", "accumulation", "eval_batch_size", "keep"):
             _positive(f"train.{name}", getattr(self.train, name))
         _positive("runtime.steps_per_call", self.runtime.steps_per_call)
@@ -246,6 +265,25 @@ class TransferConfig(RunConfig):
         RunConfig.validate(self)
         if self.shots != FULL and not (self.shots.isdigit() and int(self.shots) > 0):
             raise UserError(f"shots must be a positive number or {FULL!r}, got {self.shots!r}.")
+
+
+def _words(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word.strip() for text in texts for word in text.split(",") if word.strip())
+
+
+def _check_weights(data: DataConfig) -> None:
+    """Raises a UserError unless there is no weight, or a positive one per folder."""
+    try:
+        data.weights = tuple(float(weight) for weight in data.weights)
+    except ValueError:
+        raise UserError(f"data.weights must be numbers, got {data.weights}.") from None
+    if data.weights and len(data.weights) != len(data.dirs):
+        raise UserError(
+            f"data.weights has {len(data.weights)} numbers for {len(data.dirs)} folders of "
+            "data.dirs: give one per folder, or none."
+        )
+    if not all(math.isfinite(weight) and weight > 0 for weight in data.weights):
+        raise UserError(f"data.weights must be positive, got {data.weights}.")
 
 
 def _positive(name: str, value: int) -> None:

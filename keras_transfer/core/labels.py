@@ -10,6 +10,9 @@ from keras_transfer.core.errors import UserError
 
 MULTICLASS, MULTILABEL = "multiclass", "multilabel"
 
+# How the labels of several sources become one list; see `union`.
+COMMON, ALL = LABEL_JOINS = ("common", "all")
+
 
 @dataclass(frozen=True, slots=True)
 class LabelSpace:
@@ -43,26 +46,61 @@ class LabelSpace:
 
 
 def align(label: np.ndarray, source: LabelSpace, target: LabelSpace) -> np.ndarray:
-    """Re-orders multi-label vectors by label name.
+    """Re-orders labels by name.
 
     Args:
-        label: float32[..., C_source]; 1, 0 or NaN = unknown.
-        source: What the columns of ``label`` mean.
+        label: float32[..., C_source] of 1, 0 or NaN = unknown, or int[...] if the source is
+            multi-class.
+        source: What ``label`` means.
         target: What the columns of the result shall mean.
 
     Returns:
-        float32[..., C_target]; a label that the source does not know is NaN, never 0.
+        float32[..., C_target]; a label that the source does not know is NaN, never 0. A multi-class
+        source knows all its classes: 1 for the one given, 0 for the others.
+
+    Raises:
+        UserError: If the target is multi-class, or lacks classes of a multi-class source.
     """
-    if not (source.is_multilabel and target.is_multilabel):
+    column = columns(source, target)
+    if not source.is_multilabel:
+        return one_hot(label, column, target.num_classes)
+    result = np.full((*label.shape[:-1], target.num_classes), np.nan, np.float32)
+    result[..., column[column >= 0]] = label[..., column >= 0]
+    return result
+
+
+def columns(source: LabelSpace, target: LabelSpace) -> np.ndarray:
+    """Returns int64[C_source]: where a source's labels are in a target, -1 where nowhere.
+
+    Raises:
+        UserError: As `align`.
+    """
+    position = {name: column for column, name in enumerate(target.names)}
+    column = np.array([position.get(name, -1) for name in source.names], np.int64)
+    whole = source.is_multilabel or bool((column >= 0).all())
+    if not (target.is_multilabel and whole):
         raise UserError(
             f"The labels of the data ({source.task}: {_abridged(source)}) are not the ones wanted "
-            f"({target.task}: {_abridged(target)}); only multi-label data are aligned by name."
+            f"({target.task}: {_abridged(target)}); only multi-label data are aligned by name, and "
+            "classes where all of them are wanted (data.label_join=all)."
         )
-    position = {name: i for i, name in enumerate(source.names)}
-    result = np.full((*label.shape[:-1], target.num_classes), np.nan, np.float32)
-    for column, name in enumerate(target.names):
-        if name in position:
-            result[..., column] = label[..., position[name]]
+    return column
+
+
+def one_hot(label: np.ndarray, column: np.ndarray, num_classes: int) -> np.ndarray:
+    """Makes multi-label vectors of classes.
+
+    Args:
+        label: int[...], class numbers of a source.
+        column: Where its classes are in the result, from `columns`.
+        num_classes: Length of the vectors.
+
+    Returns:
+        float32[..., num_classes]: 1 for the class, 0 for the source's others, NaN elsewhere.
+    """
+    result = np.full((*label.shape, num_classes), np.nan, np.float32)
+    result[..., column] = 0
+    np.put_along_axis(result, column[label][..., None], 1, axis=-1)
     return result
 
 
@@ -70,23 +108,29 @@ def _abridged(space: LabelSpace) -> str:
     return ", ".join(space.names[:5]) + (", ..." if space.num_classes > 5 else "")
 
 
-def union(spaces: Sequence[LabelSpace]) -> LabelSpace:
+def union(spaces: Sequence[LabelSpace], join: str = COMMON) -> LabelSpace:
     """Joins the label spaces of several sources that are trained on together.
 
-    Equal spaces stay as they are. Different multi-label spaces become the intersection of their
-    names in alphabetical order, as the authors' merged chest X-ray sets (spec: upstream.md 3.1).
+    Equal spaces stay as they are. Different ones become, by ``join``:
+
+    * ``common``: the intersection of their names in alphabetical order, as the authors' merged
+      chest X-ray sets (spec: upstream.md 3.1); all must be multi-label;
+    * ``all``: every name, in the order in which the sources bring them, multi-label. `align` makes
+      what a source does not know NaN, and a class a row of 0 with one 1.
 
     Raises:
-        UserError: If tasks differ, multi-class names differ, or no name is shared.
+        UserError: If ``common`` is asked of other than multi-label spaces, or no name is shared.
     """
     first = spaces[0]
     if all(space == first for space in spaces):
         return first
+    if join == ALL:
+        return LabelSpace(MULTILABEL, tuple(dict.fromkeys(n for s in spaces for n in s.names)))
     if not all(space.is_multilabel for space in spaces):
         raise UserError(
             "Sources of one run must share their class names, or all be multi-label: got "
             + "; ".join(f"{s.task} with {s.num_classes} classes" for s in spaces)
-            + "."
+            + ". A mixture of both kinds needs data.label_join=all."
         )
     shared = sorted(set.intersection(*(set(space.names) for space in spaces)))
     if not shared:

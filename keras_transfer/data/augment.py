@@ -134,12 +134,9 @@ def compose(text: str) -> Pipeline:
 
 def _sub_streams(steps: tuple[_Step, ...], seed: tf.Tensor | None) -> list[tf.Tensor | None]:
     """Returns one seed per step: None for those that draw nothing."""
-    seeds: list[tf.Tensor | None] = []
-    number = 0
-    for step in steps:
-        seeds.append(fold_in(seed, number) if step.op.is_random else None)
-        number += step.op.is_random
-    return seeds
+    count = sum(step.op.is_random for step in steps)
+    streams = iter(tf.unstack(fold_in(seed, range(count))) if count else [])
+    return [next(streams) if step.op.is_random else None for step in steps]
 
 
 def _parse(call: str) -> _Step:

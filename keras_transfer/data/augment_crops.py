@@ -201,17 +201,20 @@ def _sample_window(
         ratio: Smallest and largest width / height.
     """
     full = tf.cast(shape, tf.float32)
-    draws = uniform(seed, [2, _CROP_ATTEMPTS + 1])
-    areas = (area[0] + draws[0, :-1] * (area[1] - area[0])) * full[0] * full[1]
-    low, high = math.log(ratio[0]), math.log(ratio[1])
-    ratios = tf.exp(low + draws[1, :-1] * (high - low))
-    sides = tf.round(tf.sqrt(tf.stack([areas / ratios, areas * ratios], axis=1)))
-    fits = tf.reduce_all((sides >= 1) & (sides <= full), axis=1)  # [attempts]
-    # The largest central window whose ratio is allowed, for images longer than any of the ratios.
+    low, high = math.log(ratio[0]) / 2, math.log(ratio[1]) / 2
+    draws = uniform(seed, [_CROP_ATTEMPTS + 1, 2])
+    # Share of the area and half the logarithm of the ratio; the last row is the place.
+    share, tilt = tf.split(draws[:-1] * [area[1] - area[0], high - low] + [area[0], low], 2, axis=1)
+    diagonal = tf.sqrt(share * tf.reduce_prod(full))
+    sides = tf.round(diagonal * tf.exp(tilt * [-1.0, 1.0]))  # [attempts, 2]
+    # The largest central window whose ratio is allowed, for images longer than any of the ratios:
+    # the attempt that always fits.
     limits = tf.round(tf.reverse(full, [0]) * [1 / ratio[0], ratio[1]])
     fallback = tf.maximum(tf.minimum(full, limits), 1)
-    found = tf.reduce_any(fits)
-    side = tf.where(found, sides[tf.argmax(tf.cast(fits, tf.int32))], fallback)
+    sides = tf.concat([sides, fallback[None]], axis=0)
+    fits = tf.reduce_all(tf.equal(sides, tf.clip_by_value(sides, 1, full)), axis=1)
+    chosen = tf.argmax(tf.cast(fits, tf.int32), output_type=tf.int32)
+    side = sides[chosen]
     room = full - side
-    offset = tf.where(found, tf.floor(draws[:, -1] * (room + 1)), tf.floor(room / 2))
-    return tf.cast(tf.concat([offset, side], axis=0), tf.int32)
+    offset = tf.where(chosen < _CROP_ATTEMPTS, draws[-1] * (room + 1), room / 2)
+    return tf.cast(tf.concat([tf.floor(offset), side], axis=0), tf.int32)

@@ -2,10 +2,10 @@
 
 Every record is one random read away (``records.RecordReader``), so the order needs no shuffle
 buffer, no iterator state and no file sharding. Position p of a run is example ``order(p)`` with
-augmentation seed ``fold(seed, p)``; global batch s is the positions ``[s * B, (s + 1) * B)``. A
-worker reads its slice of each batch: any number of workers, replicas and micro-batches sees the
-same global batches, the ids of an epoch are a partition over workers, and a run resumed at step s
-starts there at once.
+augmentation seed ``example_seed(seed, p)``; global batch s is the positions
+``[s * B, (s + 1) * B)``. A worker reads its slice of each batch: any number of workers, replicas
+and micro-batches sees the same global batches, the ids of an epoch are a partition over workers,
+and a run resumed at step s starts there at once.
 
 Differs from a shuffle buffer: the permutation of each epoch is uniform over the whole data set; the
 price is one read per record instead of a stream, which ``read_threads`` keeps in flight.
@@ -19,11 +19,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_transfer.core.errors import CorruptFileError, UserError
-from keras_transfer.core.labels import LabelSpace, align, union
-from keras_transfer.core.sampling import EpochOrder
+from keras_transfer.core.labels import LabelSpace, union
+from keras_transfer.core.sampling import EpochOrder, MixtureOrder
 from keras_transfer.core.seeds import derive
-from keras_transfer.data import augment, augment_ops
+from keras_transfer.data import augment, augment_ops, views
 from keras_transfer.data.dataset import Dataset
+from keras_transfer.data.joined_labels import JoinedLabels
 
 _IMAGE = {"image": tf.io.FixedLenFeature([], tf.string)}
 _FOREVER = np.iinfo(np.int64).max
@@ -36,39 +37,61 @@ class Examples:
         datasets: Opened folders; their labels are aligned by name.
         split: Name of the split, the same in all.
         labels: The labels wanted; by default what the datasets share (``labels.union``).
+        keep_views: Views to keep, see `views.select`; () keeps all.
 
     Attributes:
         name: Names of the datasets, joined by "+".
         labels: What the labels mean.
-        label: int32[n] or float32[n, C] with NaN = unknown.
     """
 
-    def __init__(self, datasets: Sequence[Dataset], split: str, labels: LabelSpace | None = None):
+    def __init__(
+        self,
+        datasets: Sequence[Dataset],
+        split: str,
+        labels: LabelSpace | None = None,
+        keep_views: Sequence[str] = (),
+    ):
         self.labels = labels or union([dataset.labels for dataset in datasets])
         self.name = "+".join(dataset.name for dataset in datasets)
         self._datasets, self._split = tuple(datasets), split
         self._readers = [dataset.reader(split) for dataset in datasets]
         self._first = np.cumsum([0, *map(len, self._readers)])  # [datasets + 1]
-        self.label = np.concatenate(
-            [
-                align(d.label_array(split), d.labels, self.labels)
-                if d.labels != self.labels
-                else d.label_array(split)
-                for d in datasets
-            ]
+        self._joined = JoinedLabels(
+            [d.label_array(split) for d in datasets], [d.labels for d in datasets], self.labels
         )
-        self._selection: np.ndarray | None = None
+        self._selection = views.select(datasets, split, keep_views)
         self._recent: deque[int] = deque(maxlen=4096)
 
     def __len__(self) -> int:
-        return len(self.label)
+        return len(self._joined) if self._selection is None else len(self._selection)
+
+    def _numbers(self, indices: np.ndarray) -> np.ndarray:
+        """Returns which examples of the whole datasets the indices mean."""
+        return indices if self._selection is None else self._selection[indices]
+
+    def label_at(self, indices: np.ndarray) -> np.ndarray:
+        """Returns the labels at some indices: int32[m], or float32[m, C] with NaN = unknown."""
+        return self._joined.at(self._numbers(indices))
+
+    @property
+    def label(self) -> np.ndarray:
+        """The labels of all examples, as `label_at`; joined classes make this large."""
+        return self.label_at(np.arange(len(self)))
+
+    @property
+    def source(self) -> np.ndarray:
+        """int64[n]: which of the datasets an example is of."""
+        return self._joined.source(self._numbers(np.arange(len(self))))
+
+    def positives(self) -> np.ndarray:
+        """Returns int64[C]: how many examples are of each class, or have each finding."""
+        return self._joined.positives(self._numbers(np.arange(len(self))))
 
     def subset(self, indices: np.ndarray) -> "Examples":
         """Returns the examples at some indices, in that order; files stay shared."""
         chosen = object.__new__(Examples)
         chosen.__dict__.update(self.__dict__)
-        chosen.label = self.label[indices]
-        chosen._selection = indices if self._selection is None else self._selection[indices]
+        chosen._selection = self._numbers(indices)
         return chosen
 
     def example_ids(self) -> np.ndarray:
@@ -83,7 +106,7 @@ class Examples:
     def read(self, indices: np.ndarray) -> list[bytes]:
         """Reads the serialised records at some indices."""
         self._recent.extend(indices.tolist())
-        numbers = indices if self._selection is None else self._selection[indices]
+        numbers = self._numbers(indices)
         source = np.searchsorted(self._first, numbers, side="right") - 1
         return [
             self._readers[s].read([number - self._first[s]])[0]
@@ -151,6 +174,7 @@ def train_dataset(
     seed: int,
     start_step: int = 0,
     mixup: float = 0.0,
+    weights: Sequence[float] = (),
     read_threads: int = 8,
 ) -> tf.data.Dataset:
     """Endless training batches of one worker, from a step on.
@@ -162,13 +186,16 @@ def train_dataset(
         seed: The run's seed; order, augmentation and mixup derive from it.
         start_step: First step to deliver.
         mixup: Alpha of mixup; 0 is off.
+        weights: How often to draw from each dataset; () takes every example once per epoch.
         read_threads: Parallel reads, each of one batch.
 
     Returns:
         Batches ``image`` float32[B, H, W, 3], ``label`` int32[B] or float32[B, C], ``weight``
         float32[B] or float32[B, C] (0 = unknown label).
     """
-    order = EpochOrder(len(examples), seed)
+    order: EpochOrder | MixtureOrder = (
+        MixtureOrder(examples.source, weights, seed) if weights else EpochOrder(len(examples), seed)
+    )
     if mixup and part.batch_size % 2:
         raise UserError(
             f"mixup pairs neighbours: the batch of a replica must be even, got {part.batch_size}."
@@ -188,7 +215,7 @@ def train_dataset(
 
         def mix(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             # One coefficient per global batch: all workers and micro-batches draw the same.
-            step_seed = _fold(mixup_seed, number // part.pieces)
+            step_seed = augment_ops.example_seed(mixup_seed, number // part.pieces)
             return augment.mixup(batch, mixup, step_seed, num_classes=examples.labels.num_classes)
 
         ds = counted.map(mix, num_parallel_calls=tf.data.AUTOTUNE)
@@ -247,7 +274,7 @@ def _decoded(
     def read(number: np.int64) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         indices, positions = pick(int(number))
         payloads = np.array(examples.read(indices), dtype=object)
-        return payloads, examples.label[indices], positions
+        return payloads, examples.label_at(indices), positions
 
     def read_in_graph(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         payload, label, position = tf.numpy_function(
@@ -256,11 +283,11 @@ def _decoded(
         payload.set_shape([None])
         label.set_shape([None, examples.labels.num_classes] if multilabel else [None])
         position.set_shape([None])
-        return payload, label, position
+        # All protos of a batch at once: one by one costs more than the parsing itself.
+        return tf.io.parse_example(payload, _IMAGE)["image"], label, position
 
-    def decode(payload: tf.Tensor, label: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
-        image = tf.io.parse_single_example(payload, _IMAGE)["image"]
-        features = pipeline({"image": image}, _fold(seed, position))
+    def decode(image: tf.Tensor, label: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = pipeline({"image": image}, augment_ops.example_seed(seed, position))
         known = tf.math.is_finite(label) if multilabel else tf.ones([], tf.bool)
         return features | {
             "label": label,
@@ -270,10 +297,6 @@ def _decoded(
 
     ds = numbers.map(read_in_graph, num_parallel_calls=read_threads, deterministic=True)
     return ds.unbatch().map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-
-
-def _fold(seed: int, number: tf.Tensor) -> tf.Tensor:
-    return tf.random.experimental.stateless_fold_in(tf.constant([seed, 0]), number)
 
 
 def _drop_bookkeeping(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

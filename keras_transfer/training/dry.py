@@ -46,12 +46,8 @@ def dry_run(config: RunConfig) -> Iterator[str]:
 def _describe_data(setup: Setup) -> Iterator[str]:
     labels = setup.labels
     for split, examples in setup.examples.items():
-        counts = (
-            (examples.label == 1).sum(axis=0)
-            if labels.is_multilabel
-            else np.bincount(examples.label, minlength=labels.num_classes)
-        )
-        shown = ", ".join(f"{n} {c}" for n, c in list(zip(labels.names, counts))[:12])
+        counts = zip(labels.names, examples.positives())
+        shown = ", ".join(f"{n} {c}" for n, c in list(counts)[:12])
         more = f", ... ({labels.num_classes} in all)" if labels.num_classes > 12 else ""
         yield f"split {split}: {len(examples)} examples; {shown}{more}"
     yield f"train pipeline: {setup.train_pipeline.text}"

@@ -10,6 +10,7 @@ from keras_transfer.core.labels import MULTICLASS, MULTILABEL
 from keras_transfer.data import augment, pipeline
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.training import weights
+from keras_transfer.training.setup import open_split
 from keras_transfer.training.step import Engine, Shape
 
 # The metric that tables show.
@@ -56,10 +57,12 @@ def evaluate(
     config = runs.read_config(run_dir)
     card = weights.read_card(run_dir)
     folders = [data_dir] if data_dir else list(config.data.dirs)
-    examples = pipeline.Examples(
-        [Dataset(folder, **config.data.policies) for folder in folders],
-        split,
-        labels=card.label_space,
+    datasets = [Dataset(folder, **config.data.policies) for folder in folders]
+    # Other data are evaluated whole, whatever views the run was trained on.
+    examples = (
+        pipeline.Examples(datasets, split, labels=card.label_space)
+        if data_dir
+        else open_split(config.data, datasets, split, card.label_space)
     )
     engine = Engine(Shape.of(config, card.label_space), config.runtime)
     models.load_npz(engine.model, run_dir / runs.WEIGHTS_FILE, head="load")

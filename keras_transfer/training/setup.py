@@ -11,13 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from PIL import Image
 
 from keras_transfer import models
 from keras_transfer.core import duration
-from keras_transfer.core.config import HYPERRULE, INTERVALS, RunConfig, TransferConfig
+from keras_transfer.core.config import (
+    HYPERRULE,
+    INTERVALS,
+    DataConfig,
+    RunConfig,
+    TransferConfig,
+)
 from keras_transfer.core.errors import CorruptFileError, UserError
-from keras_transfer.core.labels import LabelSpace
+from keras_transfer.core.labels import LabelSpace, union
 from keras_transfer.core.runs import SCRATCH
 from keras_transfer.core.sampling import few_shot
 from keras_transfer.data import augment
@@ -98,6 +105,7 @@ class Setup:
             seed=self.config.seed,
             start_step=start_step,
             mixup=self.config.data.mixup or 0.0,
+            weights=self.config.data.weights,
             read_threads=self.config.runtime.read_threads,
         )
 
@@ -124,8 +132,9 @@ def prepare(config: RunConfig) -> Setup:
     init_file, init_card = weights.find(config.model.init, config.model.name)
     data = config.data
     datasets = [Dataset(folder, **data.policies) for folder in data.dirs]
+    labels = union([dataset.labels for dataset in datasets], data.label_join)
     examples = {
-        split: Examples(datasets, split)
+        split: open_split(data, datasets, split, labels)
         for split in (data.train_split, data.val_split, data.test_split)
         if split
     }
@@ -153,6 +162,22 @@ def prepare(config: RunConfig) -> Setup:
     for name in INTERVALS:
         setup.interval(name)
     return setup
+
+
+def open_split(
+    data: DataConfig, datasets: list[Dataset], split: str, labels: LabelSpace
+) -> Examples:
+    """Returns the examples of a split as the config wants them: views kept, labels joined.
+
+    Training reads every dataset; validation and test those that have the split.
+    """
+    having = [d for d in datasets if split in d.splits and d.splits[split].num_examples]
+    if split == data.train_split or not having:
+        having = datasets  # complains if one lacks it
+    for dataset in datasets:
+        if dataset not in having:
+            logging.info("%s has no split %s: it is evaluated without.", dataset.path, split)
+    return Examples(having, split, labels, data.views)
 
 
 def _source(config: RunConfig, card: weights.WeightsCard | None, target: str) -> str:

@@ -21,6 +21,9 @@ def test_validate_splits_the_folders_of_a_command_line():
     config = _config()
     config.validate()
     assert config.data.dirs == ("data/a", "data/b")
+    config.data.views, config.data.weights = ("PA, AP Supine", "L"), (1, 3)
+    config.validate()
+    assert config.data.views == ("PA", "AP Supine", "L") and config.data.weights == (1.0, 3.0)
     assert config.num_shots == 5
     assert TransferConfig().num_shots is None
 
@@ -35,6 +38,11 @@ def test_validate_splits_the_folders_of_a_command_line():
         ({"optim__base_lr": -1.0}, "optim.base_lr"),
         ({"optim__base_lr": float("nan")}, "optim.base_lr"),
         ({"data__mixup": -0.1}, "data.mixup"),
+        ({"data__weights": (1.0,)}, "1 numbers for 2 folders"),
+        ({"data__weights": (1.0, 0.0)}, "data.weights must be positive"),
+        ({"data__weights": (1.0, float("nan"))}, "data.weights must be positive"),
+        ({"data__weights": ("much", 1)}, "data.weights must be numbers"),
+        ({"data__label_join": "some"}, "data.label_join"),
         ({"train__log_every": "often"}, "train.log_every"),
         ({"schedule__duration": "forever"}, "schedule.duration"),
         ({"shots": "0"}, "shots must be"),

@@ -26,6 +26,31 @@ def test_union_is_the_sorted_intersection():
         LabelSpace("multiclass", ("a", "a"))
 
 
+CLASSES = LabelSpace("multiclass", ("cat", "dog"))
+
+
+def test_union_of_all_names_has_classes_and_findings_side_by_side():
+    joined = union([NIH, CLASSES, CHEXPERT], "all")
+    assert joined.is_multilabel
+    assert joined.names == ("Effusion", "Atelectasis", "Mass", "cat", "dog", "Edema")
+    assert union([CLASSES, CLASSES], "all") is CLASSES
+    unknown = [np.nan] * 3
+    np.testing.assert_array_equal(
+        align(np.array([1, 0]), CLASSES, joined),
+        [[*unknown, 0, 1, np.nan], [*unknown, 1, 0, np.nan]],
+    )
+    assert align(np.zeros((0,), np.int32), CLASSES, joined).shape == (0, 6)
+
+
+def test_classes_are_only_aligned_where_all_of_them_are_wanted():
+    with pytest.raises(UserError, match="label_join=all"):
+        align(np.array([1]), CLASSES, LabelSpace("multilabel", ("cat", "Mass")))
+    with pytest.raises(UserError, match="are not the ones wanted"):
+        align(np.zeros((1, 3), np.float32), NIH, CLASSES)
+    with pytest.raises(UserError, match=r"needs data\.label_join=all"):
+        union([CLASSES, NIH])
+
+
 @pytest.mark.parametrize(
     ("text", "steps"),
     [

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from keras_transfer.core.errors import UserError
-from keras_transfer.core.sampling import EpochOrder, few_shot, grouped_split
+from keras_transfer.core.sampling import (
+    EpochOrder,
+    MixtureOrder,
+    few_shot,
+    grouped_split,
+    largest_remainder,
+)
 
 
 @pytest.mark.parametrize("n", [1, 7, 100])
@@ -33,6 +39,74 @@ def test_ids_of_an_epoch_are_a_partition_over_workers():
         for w in range(workers)
     ]
     assert sorted(np.concatenate(seen)) == list(range(n))
+
+
+SOURCE = np.repeat([0, 1, 2], [50, 300, 7])
+
+
+def _mixture(weights=(5, 3, 2), seed=1, block=64, source=SOURCE):
+    return MixtureOrder(source, weights, seed, block)
+
+
+def test_a_mixture_keeps_its_quotas_in_every_block():
+    order = _mixture()
+    np.testing.assert_array_equal(order.quotas, [32, 19, 13])  # 32, 19.2, 12.8 of 64
+    blocks = SOURCE[order.indices(0, 40 * 64)].reshape(40, 64)
+    for block in blocks:
+        np.testing.assert_array_equal(np.bincount(block, minlength=3), order.quotas)
+    assert len({tuple(block) for block in blocks}) == 40, "places are shuffled anew"
+
+
+def test_a_source_of_a_mixture_goes_through_its_own_epochs():
+    drawn = _mixture().indices(0, 64 * 200)
+    for number in range(3):
+        members = np.flatnonzero(np.equal(SOURCE, number))
+        own = drawn[SOURCE[drawn] == number]
+        epochs = own[: len(own) // len(members) * len(members)].reshape(-1, len(members))
+        assert len(epochs) > 10 and (np.sort(epochs) == members).all()
+        assert len({tuple(epoch) for epoch in epochs}) > 10
+
+
+def test_a_mixture_is_a_function_of_seed_and_position_only():
+    whole = _mixture().indices(0, 1000)
+    pieces = _mixture()
+    for start, count in [(990, 10), (100, 777), (0, 5), (63, 2), (64, 64), (500, 0)]:
+        np.testing.assert_array_equal(pieces.indices(start, count), whole[start : start + count])
+    assert (_mixture(seed=2).indices(0, 1000) != whole).any()
+    shares = [_mixture() for _ in range(4)]  # workers, each with 8 of a batch of 32
+    seen = [shares[w].indices(step * 32 + w * 8, 8) for step in range(31) for w in range(4)]
+    np.testing.assert_array_equal(np.concatenate(seen), whole[: 31 * 32])
+
+
+def test_weights_equal_to_sizes_are_the_shares_of_concatenation():
+    sizes = [500, 3000, 70]
+    order = MixtureOrder(np.repeat([0, 1, 2], sizes), sizes, seed=0)
+    np.testing.assert_allclose(order.quotas / 4096, np.array(sizes) / sum(sizes), atol=0.5 / 4096)
+    counts = np.bincount(order.indices(0, 100 * sum(sizes)), minlength=sum(sizes))
+    assert abs(counts - 100).max() <= 3, "every example comes as often as in an epoch"
+
+
+def test_examples_of_a_source_need_not_stand_together():
+    source = np.array([1, 0, 0, 1, 0, 1, 0])
+    drawn = _mixture((1, 3), source=source).indices(0, 640)
+    assert (source[drawn] == 1).mean() == 0.75 and set(drawn) == set(range(7))
+
+
+def test_mixtures_that_cannot_be_are_refused():
+    with pytest.raises(UserError, match=r"Weight 0\.001 of source 1 is too small"):
+        _mixture((1, 0.001, 1))
+    with pytest.raises(UserError, match="Source 3 of the mixture has no example"):
+        _mixture((1, 1, 1, 1))
+
+
+def test_largest_remainder_sums_up_and_rounds_to_a_neighbour():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        weights, total = rng.random(rng.integers(1, 9)) + 1e-3, int(rng.integers(1, 5000))
+        exact = weights / weights.sum() * total
+        shares = largest_remainder(weights, total)
+        assert shares.sum() == total and (abs(shares - exact) < 1).all()
+    np.testing.assert_array_equal(largest_remainder([1, 1, 1], 4), [2, 1, 1])
 
 
 def test_few_shot_is_nested_balanced_and_seeded():

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from scipy import stats
 
+from keras_transfer.core.errors import UserError
 from keras_transfer.data import augment_ops as ops
 
 
@@ -111,8 +113,83 @@ def test_to_rgb(colour):
     np.testing.assert_array_equal(ops.to_rgb(tf.constant(colour)), colour)
 
 
-def test_uniform_is_pinned():
+def test_random_numbers_are_pinned():
     """The numbers behind every augmentation: a change here changes every training run."""
     draws = ops.uniform(tf.constant([1, 2]), [3])
-    np.testing.assert_allclose(draws, [0.84406042, 0.19204533, 0.99622321], atol=1e-7)
-    np.testing.assert_array_equal(ops.fold_in(tf.constant([1, 2]), 3), [1105988140, 3])
+    np.testing.assert_allclose(draws, [0.19428182, 0.64453673, 0.12157035], atol=1e-7)
+    np.testing.assert_array_equal(ops.fold_in(tf.constant([1, 2]), 3), [1943581489, -1470656026])
+    np.testing.assert_array_equal(
+        ops.example_seed(3, tf.constant(5, tf.int64)), [85534107, 26139046]
+    )
+
+
+def test_numpy_philox_gives_the_same_numbers():
+    """Philox 4x32-10 written anew: key and counter are what the docstring says."""
+    key, counter = [1, 2], [0, 0, 0, 0]
+    for _ in range(10):
+        a, b = 0xD2511F53 * counter[0], 0xCD9E8D57 * counter[2]
+        counter = [
+            (b >> 32) ^ counter[1] ^ key[0],
+            b & 0xFFFFFFFF,
+            (a >> 32) ^ counter[3] ^ key[1],
+            a & 0xFFFFFFFF,
+        ]
+        key = [(key[0] + 0x9E3779B9) & 0xFFFFFFFF, (key[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    expected = [(word & 0x7FFFFF) / 2**23 for word in counter]
+    np.testing.assert_array_equal(ops.uniform(tf.constant([1, 2]), [4]), np.float32(expected))
+
+
+def _keys(seed: int, positions: np.ndarray, streams: range) -> np.ndarray:
+    """uint64[streams, positions]."""
+    seeds = ops.example_seed(seed, tf.constant(positions, tf.int64))
+    return np.stack([ops.fold_in(seeds, k).numpy().view(np.uint64)[:, 0] for k in streams])
+
+
+def test_no_two_examples_or_sub_streams_share_a_key():
+    start = 2**48 - 300_000  # the far end of what is promised
+    positions = np.concatenate([np.arange(300_000), np.arange(start, 2**48)])
+    keys = [_keys(seed, positions, streams=range(3)).ravel() for seed in (0, 1)]
+    keys.append(_keys(0, np.arange(500), streams=range(3, 256)).ravel())
+    everything = np.concatenate(keys)  # 3.7 million
+    assert len(np.unique(everything)) == len(everything)
+
+
+def test_streams_are_uniform_and_uncorrelated():
+    count = 4000
+    keys = (
+        np.stack([_keys(seed, np.arange(count), streams=range(3)) for seed in (0, 1)])
+        .reshape(6, count, 1)
+        .view(np.int32)
+    )  # [seed and sub-stream, position, 2]
+    seeds = tf.data.Dataset.from_tensor_slices(keys.reshape(-1, 2))
+    draws = seeds.map(lambda seed: ops.uniform(seed, [3])).batch(6 * count)
+    draws = next(draws.as_numpy_iterator()).reshape(6, count, 3)
+    series = draws.transpose(0, 2, 1).reshape(18, count)
+    for one in series:
+        assert stats.kstest(one, "uniform").pvalue > 1e-5
+    # Each with each other, and with its own and the others' next positions.
+    moved = np.concatenate([series[:, :-1], series[:, 1:]])
+    correlation = np.corrcoef(moved)[np.triu_indices(36, 1)]
+    assert np.abs(correlation).max() < 5.5 / np.sqrt(count)
+
+
+def test_too_many_sub_streams_are_refused():
+    with pytest.raises(UserError, match="at most 256"):
+        ops.fold_in(tf.constant([1, 2]), 256)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [tf.uint8, tf.float32])
+def test_flip_mirrors_some_images_and_leaves_the_others(colour, channels, dtype):
+    image = tf.cast(colour[..., :channels], dtype)
+    flipped = [ops.random_flip(image, tf.constant([1, n])) for n in range(20)]
+    mirrored = [np.array_equal(result, image[:, ::-1]) for result in flipped]
+    same = [np.array_equal(result, image) for result in flipped]
+    assert 0 < sum(mirrored) < 20 and sum(mirrored) + sum(same) == 20
+
+
+def test_grey_is_repeated_exactly():
+    # Denormals are left out: oneDNN may flush them.
+    values = [0.0, 1.0, -1.0, 1 / 3, 254.99998, 1e-30, -3e30]
+    grey = tf.constant(np.array(values, np.float32).reshape(1, 7, 1))
+    np.testing.assert_array_equal(ops.to_rgb(grey), np.repeat(grey, 3, axis=-1))

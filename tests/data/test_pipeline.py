@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from keras_transfer.core.errors import UserError
+from keras_transfer.core.labels import union
+from keras_transfer.core.sampling import MixtureOrder
 from keras_transfer.data import augment, pipeline
 from keras_transfer.data.dataset import Dataset
 
@@ -106,6 +108,67 @@ def test_several_datasets_are_joined_by_name(films, tmp_path):
     n = len(alone)
     assert both.read(np.array([1, n + 1, n - 1, n])) == alone.read(np.array([1, 1, n - 1, 0]))
     assert both.example_ids()[0].startswith(f"{dataset.name}:")
+
+
+def test_views_are_kept_by_name_and_by_dataset(films, digits, caplog):
+    dataset = Dataset(films)
+    whole = pipeline.Examples([dataset], "train")
+    view = dataset.index("train", ["view"])["view"].to_numpy()
+    pa = np.flatnonzero(view == "PA")
+    assert 0 < len(pa) < len(view)
+    with caplog.at_level("INFO"):
+        kept = pipeline.Examples([dataset], "train", keep_views=("PA",))
+    others = len(view) - len(pa)
+    assert f"keeps {len(pa)} images of {len(view)}; left out: {others} AP" in caplog.text
+    np.testing.assert_array_equal(kept.example_ids(), whole.example_ids()[pa])
+    np.testing.assert_array_equal(kept.label, whole.label[pa])
+    np.testing.assert_array_equal(kept.positives(), (whole.label[pa] == 1).sum(axis=0))
+    assert kept.read(np.array([3, 0])) == whole.read(pa[[3, 0]])
+    two = kept.subset(np.array([4, 2]))
+    np.testing.assert_array_equal(two.example_ids(), whole.example_ids()[pa[[4, 2]]])
+
+    spaces = [Dataset(digits), dataset]
+    labels = union([d.labels for d in spaces], "all")
+    both = pipeline.Examples(spaces, "train", labels, ("phantom:PA",))
+    digit_count = len(both) - len(pa)
+    assert (both.source == 1).sum() == len(pa)
+    assert digit_count == Dataset(digits).split("train").num_examples, "no entry concerns digits"
+    with pytest.raises(UserError, match=r"has a view of data.views \(PA\); it has \d+ unknown"):
+        pipeline.Examples(spaces, "train", labels, ("PA",))
+    with pytest.raises(UserError, match="'chexpert:PA' names no dataset"):
+        pipeline.Examples([dataset], "train", keep_views=("chexpert:PA",))
+
+
+@pytest.fixture
+def mixture(digits, films):
+    """Classes and findings under one head."""
+    datasets = [Dataset(digits), Dataset(films)]
+    return pipeline.Examples(datasets, "train", union([d.labels for d in datasets], "all"))
+
+
+def test_sources_of_one_batch_know_their_own_labels_only(mixture, digits, films):
+    batch = _take(mixture, 1, batch=64, weights=(1.0, 1.0))[0]
+    digit = ~np.isnan(batch["label"][:, 0])
+    assert 16 < digit.sum() < 48
+    assert (batch["label"][digit, :5].sum(axis=1) == 1).all(), "one class of five, the others 0"
+    assert np.isnan(batch["label"][digit, 5:]).all() and np.isnan(batch["label"][~digit, :5]).all()
+    assert (batch["weight"] == np.isfinite(batch["label"])).all()
+    alone = [pipeline.Examples([Dataset(folder)], "train") for folder in (digits, films)]
+    count = len(alone[0])
+    np.testing.assert_array_equal(mixture.label[:count, :5].argmax(axis=1), alone[0].label)
+    np.testing.assert_array_equal(mixture.label[count:, 5:], alone[1].label)
+    np.testing.assert_array_equal(mixture.positives(), (mixture.label == 1).sum(axis=0))
+    np.testing.assert_array_equal(alone[0].positives(), np.bincount(alone[0].label))
+
+
+def test_a_mixture_does_not_depend_on_how_it_is_cut(mixture):
+    weights = (1.0, 3.0)
+    whole = _take(mixture, 4, weights=weights)
+    _assert_equal(whole, _take(mixture, 4, workers=3, pieces=2, weights=weights))
+    _assert_equal(whole[2:], _take(mixture, 2, start=2, workers=2, weights=weights))
+    order = MixtureOrder(mixture.source, weights, seed=3)
+    expected = mixture.label_at(order.indices(0, 48))
+    np.testing.assert_array_equal(np.concatenate([b["label"] for b in whole]), expected)
 
 
 def test_random_evaluation_and_uneven_batches_are_refused(examples):

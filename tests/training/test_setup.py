@@ -1,10 +1,14 @@
+import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 
 from keras_transfer.core import runs
 from keras_transfer.core.errors import UserError
+from keras_transfer.core.sampling import MixtureOrder
+from keras_transfer.data.pipeline import Slice
 from keras_transfer.training.setup import prepare
 
 
@@ -81,6 +85,41 @@ def test_weights_carry_their_normalisation(transfer, tmp_path):
     config.model.name = "bit-r26x1"
     with pytest.raises(UserError, match=r"holds bit-r14x0.25, but model.name is bit-r26x1"):
         prepare(config)
+
+
+def test_a_mixture_trains_under_one_head(pretraining, digits, films):
+    config = pretraining(
+        data__dirs=(digits, films),
+        data__weights=(1.0, 2.0),
+        data__label_join="all",
+        data__views=("phantom:PA",),
+    )
+    setup = prepare(config)
+    assert setup.labels.is_multilabel and setup.labels.names[:5] == tuple("01234")
+    of_films = len(prepare(pretraining(folder=films)).train)
+    assert (setup.train.source == 0).sum() == len(prepare(pretraining()).train)
+    assert 0 < (setup.train.source == 1).sum() < of_films
+    batch = next(iter(setup.train_batches(Slice(global_batch_size=16)).as_numpy_iterator()))
+    order = MixtureOrder(setup.train.source, (1.0, 2.0), seed=config.seed)
+    np.testing.assert_array_equal(batch["label"], setup.train.label_at(order.indices(0, 16)))
+    config.data.label_join = "common"
+    with pytest.raises(UserError, match=r"needs data\.label_join=all"):
+        prepare(config)
+
+
+def test_evaluation_does_without_the_datasets_that_lack_the_split(pretraining, digits, tmp_path):
+    lacking = tmp_path / "lacking"
+    shutil.copytree(digits, lacking)
+    info = json.loads((lacking / "dataset_info.json").read_text())
+    info["splits"] = [split for split in info["splits"] if split["name"] != "val"]
+    (lacking / "dataset_info.json").write_text(json.dumps(info))
+    config = pretraining(data__dirs=(digits, str(lacking)))
+    examples = prepare(config).examples
+    alone = prepare(pretraining()).examples
+    assert len(examples["val"]) == len(alone["val"])
+    assert len(examples["train"]) == 2 * len(alone["train"])
+    with pytest.raises(UserError, match=r"lacking.*no split 'val'"):
+        prepare(pretraining(data__dirs=(digits, str(lacking)), data__train_split="val"))
 
 
 def test_linear_scaling_is_optional(pretraining):
