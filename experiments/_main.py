@@ -21,7 +21,7 @@ from ml_collections import config_flags
 
 from keras_transfer.core import config as config_lib
 from keras_transfer.core import runs
-from keras_transfer.core.errors import Preempted, UserError, did_you_mean
+from keras_transfer.core.errors import Preempted, UserError, WorkerLost, did_you_mean
 
 USER_ERROR_EXIT_CODE = 2
 
@@ -136,11 +136,12 @@ def _guarded(main: Callable[[], None], argv: list[str]) -> None:
         _fail(f"Unexpected argument {argv[1]!r}: every argument is a --flag=value.")
     try:
         main()
+        leave(0)
     except UserError as error:
         _fail(str(error))
-    except Preempted as stop:
+    except (Preempted, WorkerLost) as stop:
         print(stop, file=sys.stderr)
-        sys.exit(REQUEUE_EXIT_CODE)
+        leave(REQUEUE_EXIT_CODE)
     except Exception as error:
         if not _OUR_ERROR.search(str(error)):
             raise
@@ -152,6 +153,25 @@ def _plain_text(error: Exception) -> str:
     return match[1] if match else str(error)
 
 
+def leave(code: int) -> None:
+    """Ends a worker of several at once, with an exit code; a single process ends as usual.
+
+    TensorFlow's own farewell between workers takes 3 to 30 s and often ends in errors of its own
+    (spec/cluster.md section 3.3).
+    """
+    cluster = sys.modules.get("keras_transfer.training.cluster")
+    if cluster is not None and cluster.team().size > 1:
+        if code == 0:
+            cluster.wait_for_all()
+        logging.flush()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    if code:
+        sys.exit(code)
+
+
 def _fail(message: str) -> NoReturn:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(USER_ERROR_EXIT_CODE)
+    leave(USER_ERROR_EXIT_CODE)
+    raise AssertionError("leave returns only after success")

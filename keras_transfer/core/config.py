@@ -162,6 +162,10 @@ class RuntimeConfig:
         steps_per_call: Most optimisation steps run between two looks of the actions.
         deterministic: Same bits in every run on the same machine; may be slower on GPU.
         read_threads: Parallel reads of records.
+        collective: How gradients travel between workers: ``nccl``, ``ring`` (gRPC), or ``auto``,
+            NCCL where there are GPUs.
+        pack_mib: Gradients are sent in packs of about so many MiB while the backward pass goes on;
+            0 sends all at its end.
     """
 
     precision: str = "float32"
@@ -170,6 +174,8 @@ class RuntimeConfig:
     steps_per_call: int = 50
     deterministic: bool = False
     read_threads: int = 8
+    collective: str = "auto"
+    pack_mib: int = 32
 
 
 @dataclass(slots=True, kw_only=True)
@@ -216,6 +222,9 @@ class RunConfig:
         _one_of("runtime.precision", self.runtime.precision, PRECISIONS)
         for name in ("uncertain", "not_mentioned"):
             _one_of(f"data.{name}", getattr(self.data, name), ("nan", "zero", "one"))
+        _one_of("runtime.collective", self.runtime.collective, ("auto", "nccl", "ring"))
+        if self.runtime.pack_mib < 0:
+            raise UserError("runtime.pack_mib must not be negative.")
         _one_of("model.head_init", self.model.head_init, ("zeros", "uniform"))
         _one_of("optim.decay_mask", self.optim.decay_mask, ("kernels", "all"))
         for name in ("base_lr", "momentum", "weight_decay", "clipping", "base_batch_size"):

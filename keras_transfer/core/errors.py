@@ -19,6 +19,10 @@ class Preempted(Exception):
     """A run was asked to stop and has saved its state; starting it again continues it."""
 
 
+class WorkerLost(Exception):
+    """Another worker of the run is gone, so this one cannot go on; started again, the run does."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns the tail of an error message: the nearest known name, then all of them.
 

@@ -63,13 +63,28 @@ class StopOnNonFinite(_EachWindow):
 
 
 class Log(_Periodic):
-    """Writes ``metrics.jsonl`` and TensorBoard scalars: means since the last line."""
+    """Writes ``metrics.jsonl`` and TensorBoard scalars: means since the last line.
 
-    def __init__(self, run_dir: Path, every: int, config_text: str, global_batch_size: int):
+    Workers that do not write have the same action all the same: it decides, with the others, how
+    long a window is, and windows must be equally long everywhere.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        every: int,
+        config_text: str,
+        global_batch_size: int,
+        *,
+        writes: bool = True,
+    ):
         super().__init__(every)
-        self._run_dir = run_dir
+        self._run_dir, self._writes = run_dir, writes
         self._batch = global_batch_size
-        self._writer = tf.summary.create_file_writer(str(run_dir / runs.TENSORBOARD_DIR))
+        folder = str(run_dir / runs.TENSORBOARD_DIR)
+        self._writer = (
+            tf.summary.create_file_writer(folder) if writes else tf.summary.create_noop_writer()
+        )
         self._columns: dict[str, list[np.ndarray]] = {}
         self._seconds = 0.0
         with self._writer.as_default(step=0):
@@ -92,6 +107,8 @@ class Log(_Periodic):
 
     def write(self, step: int, row: dict[str, float]) -> None:
         """Writes one line and the same scalars."""
+        if not self._writes:
+            return
         runs.append_metrics(self._run_dir, {"step": step, **row})
         with self._writer.as_default(step=step):
             for name, value in row.items():
@@ -104,7 +121,7 @@ class Log(_Periodic):
 
 
 class Evaluate(_Periodic):
-    """Evaluates on the validation split and logs the metrics."""
+    """Evaluates on the validation split, on all workers, and logs the metrics on one."""
 
     def __init__(self, every: int, evaluate: Callable[[], dict[str, float]], log: Log):
         super().__init__(every)
@@ -130,6 +147,7 @@ class Checkpoint(_Periodic):
         keep: Newest checkpoints to keep.
         keep_every: Multiples of it are kept for good; 0 for none.
         at_end: Whether the end of the run is saved too.
+        writes: Whether this process is the one that writes; all workers hold the same values.
     """
 
     def __init__(
@@ -141,11 +159,12 @@ class Checkpoint(_Periodic):
         keep: int,
         keep_every: int,
         at_end: bool,
+        writes: bool = True,
     ):
         super().__init__(every)
         self._folder = run_dir / runs.CHECKPOINT_DIR
         self._engine, self._keep, self._keep_every = engine, keep, keep_every
-        self._at_end = at_end
+        self._at_end, self._writes = at_end, writes
 
     def __call__(self, progress: Progress) -> None:
         at_end = progress.step == progress.total_steps
@@ -154,6 +173,8 @@ class Checkpoint(_Periodic):
 
     def save(self, progress: Progress) -> Path:
         """Writes a checkpoint now and lets old ones go."""
+        if not self._writes:
+            return checkpoints.path_of(self._folder, progress.step)
         header = {"seconds": progress.seconds}
         variables = self._engine.variables()
         path = checkpoints.save(self._folder, progress.step, variables, header)
@@ -164,14 +185,21 @@ class Checkpoint(_Periodic):
 class StopOnSignal(_EachWindow):
     """Turns SIGTERM and SIGUSR1 into a checkpoint and ``Preempted``; use it as a context.
 
-    The handler only sets a flag: the step under way is finished first. A second signal while the
-    checkpoint is written changes nothing, so it cannot be cut short by it.
+    The handler only sets a flag: the window of steps under way is finished first. A second signal
+    while the checkpoint is written changes nothing, so it cannot be cut short by it.
+
+    A signal to one worker stops all of them at the same step: after each window they count those
+    that were asked to stop.
+
+    Args:
+        checkpoint: What is saved then.
+        total: Adds a number up over all workers; all of them call it after each window.
     """
 
     signals = (signal.SIGTERM, signal.SIGUSR1)
 
-    def __init__(self, checkpoint: Checkpoint):
-        self._checkpoint = checkpoint
+    def __init__(self, checkpoint: Checkpoint, total: Callable[[int], int]):
+        self._checkpoint, self._total = checkpoint, total
         self._received: int | None = None
         self._previous: dict[int, Any] = {}
 
@@ -191,9 +219,12 @@ class StopOnSignal(_EachWindow):
         self._received = number
 
     def __call__(self, progress: Progress) -> None:
-        if self._received is not None and progress.step < progress.total_steps:
+        if progress.step == progress.total_steps:
+            return
+        asked = self._received is not None
+        if self._total(int(asked)):
             path = self._checkpoint.save(progress)
-            name = signal.Signals(self._received).name
+            name = signal.Signals(self._received).name if asked else "Another worker's signal"
             raise Preempted(f"{name} at step {progress.step}: saved {path}; start again to go on.")
 
 

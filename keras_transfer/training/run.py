@@ -59,6 +59,22 @@ def transfer(
 
 
 def _run(config: config_lib.RunConfig, workdir: Path, *, resume: str, engines: EngineCache) -> None:
+    team = cluster.start(config.runtime)
+    try:
+        _run_here(config, workdir, team, resume=resume, engines=engines)
+    except tf.errors.OpError as error:
+        raise cluster.lost(error) or error from None
+
+
+def _run_here(
+    config: config_lib.RunConfig,
+    workdir: Path,
+    team: cluster.Team,
+    *,
+    resume: str,
+    engines: EngineCache,
+) -> None:
+    """Does the run's part of one worker."""
     setup = prepare(config)
     runs.check_same(workdir, setup.config)
     if runs.is_finished(workdir):
@@ -76,11 +92,12 @@ def _run(config: config_lib.RunConfig, workdir: Path, *, resume: str, engines: E
             for name in ("init", "order", "augment", "mixup", "fewshot")
         },
     }
-    runs.start(workdir, setup.config, facts)
-    runs.truncate_metrics(workdir, progress.step)
-    if isinstance(setup.config, TransferConfig) and setup.config.num_shots is not None:
-        chosen = setup.train.example_ids().tolist()
-        runs.write_json(workdir / runs.FEWSHOT_FILE, chosen)
+    if team.is_chief:
+        runs.start(workdir, setup.config, facts)
+        runs.truncate_metrics(workdir, progress.step)
+        if isinstance(setup.config, TransferConfig) and setup.config.num_shots is not None:
+            chosen = setup.train.example_ids().tolist()
+            runs.write_json(workdir / runs.FEWSHOT_FILE, chosen)
     try:
         _train(engine, setup, workdir, progress)
         _finish(engine, setup, workdir, progress)
@@ -120,19 +137,31 @@ def _initialise(
         logging.info("%s: %s", setup.init_file, report)
     if header is not None:
         progress.step, progress.seconds = header["step"], header["seconds"]
-        if progress.step > setup.total_steps:
-            raise UserError(
-                f"The checkpoint is of step {progress.step}, the run has {setup.total_steps}."
-            )
+    _check_agreement(engine, progress.step)
+    if progress.step > setup.total_steps:
+        raise UserError(
+            f"The checkpoint is of step {progress.step}, the run has {setup.total_steps}."
+        )
     logging.info("%s: initialised from %s.", workdir, origin)
     return progress, origin
+
+
+def _check_agreement(engine: Engine, step: int) -> None:
+    """Refuses to start where the workers have found different checkpoints."""
+    team = cluster.team()
+    if engine.total(step) != team.size * step or engine.total(step**2) != team.size * step**2:
+        raise UserError(
+            f"Worker {team.rank} of {team.size} goes on from step {step}, others from another one: "
+            "all workers must see the same --workdir. Is it on a shared file system?"
+        )
 
 
 def _train(engine: Engine, setup: Setup, workdir: Path, progress: loop.Progress) -> None:
     config = setup.config
     batch = config.train.global_batch_size
     text = json.dumps(config_lib.to_dict(config), indent=1)
-    log = actions.Log(workdir, setup.interval("log_every"), text, batch)
+    chief = cluster.team().is_chief
+    log = actions.Log(workdir, setup.interval("log_every"), text, batch, writes=chief)
     checkpoint = actions.Checkpoint(
         workdir,
         engine,
@@ -141,11 +170,12 @@ def _train(engine: Engine, setup: Setup, workdir: Path, progress: loop.Progress)
         keep_every=setup.interval("keep_every"),
         # A finished transfer leaves weights, not the state of its optimiser.
         at_end=isinstance(config, PretrainConfig),
+        writes=chief,
     )
     val = config.data.val_split
-    bar = actions.ShowProgress(setup.title, progress, batch)
-    with actions.StopOnSignal(checkpoint) as stop:
-        looks: list[Any] = [actions.StopOnNonFinite(workdir), bar, log]
+    bar = actions.ShowProgress(setup.title, progress, batch) if chief else None
+    with actions.StopOnSignal(checkpoint, engine.total) as stop:
+        looks: list[Any] = [actions.StopOnNonFinite(workdir), *([bar] if bar else []), log]
         if val and setup.interval("eval_every"):
             looks.append(
                 actions.Evaluate(
@@ -167,7 +197,8 @@ def _train(engine: Engine, setup: Setup, workdir: Path, progress: loop.Progress)
                 config.runtime.steps_per_call,
             )
         finally:
-            bar.close()
+            if bar:
+                bar.close()
             log.close()
 
 
@@ -192,10 +223,14 @@ def _finish(engine: Engine, setup: Setup, workdir: Path, progress: loop.Progress
     undefined: dict[str, list[str]] = {}
     for split in dict.fromkeys(s for s in (config.data.val_split, config.data.test_split) if s):
         predictions, report = _predict(engine, setup, split)
+        if not cluster.team().is_chief:
+            continue
         path = workdir / runs.PREDICTIONS_DIR / f"{split}.npz"
         evaluation.save_predictions(path, predictions, setup.labels)
         undefined |= {f"{split}/{name}": list(v) for name, v in report.undefined.items()}
         rows += _rows(setup, split, report, len(predictions), progress.step)
+    if not cluster.team().is_chief:
+        return
     models.save_npz(engine.model, workdir / runs.WEIGHTS_FILE)
     weights.write_card(
         workdir,

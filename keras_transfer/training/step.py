@@ -96,17 +96,26 @@ class Engine:
         if runtime.xla:
             self._gradients = tf.function(self._micro_gradients, jit_compile=True, autograph=False)
         self._window = tf.function(self._window_in_graph, reduce_retracing=True)
+        self._total = tf.function(self._total_in_graph, autograph=False)
         self._predict = tf.function(self._predict_in_graph, reduce_retracing=True, autograph=False)
 
-    @property
-    def pieces(self) -> int:
-        """Batches per step and process: replicas times micro-batches."""
-        return self.strategy.num_replicas_in_sync * self.shape.accumulation
-
     def slice(self, global_batch_size: int, *, training: bool) -> Slice:
-        """Returns this process's share of a global batch."""
-        pieces = self.pieces if training else self.strategy.num_replicas_in_sync
-        return Slice(global_batch_size=global_batch_size, pieces=pieces)
+        """Returns this worker's share of a global batch."""
+        team = cluster.team()
+        replicas = self.strategy.num_replicas_in_sync // team.size
+        return Slice(
+            global_batch_size=global_batch_size,
+            worker=team.rank,
+            num_workers=team.size,
+            pieces=replicas * (self.shape.accumulation if training else 1),
+        )
+
+    def total(self, value: int) -> int:
+        """Returns the sum over all workers of a number that each has; all of them must call."""
+        if cluster.team().size == 1:
+            return value
+        replicas = self.strategy.num_replicas_in_sync // cluster.team().size
+        return int(self._total(tf.constant(value, tf.int64))) // replicas
 
     def reset(self, seed: int, head_init: str) -> None:
         """Gives model and optimiser the state of a fresh run, in place."""
@@ -206,6 +215,10 @@ class Engine:
         if not (seen == 1).all():
             raise RuntimeError(f"{(seen != 1).sum()} examples were not predicted exactly once.")
         return logits
+
+    def _total_in_graph(self, value: tf.Tensor) -> tf.Tensor:
+        each = self.strategy.run(lambda: value)
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)
 
     def _predict_in_graph(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         logits = self.strategy.run(lambda b: self.model(b["image"], training=False), args=(batch,))
