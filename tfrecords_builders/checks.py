@@ -88,8 +88,7 @@ def refuse_leak(what: str, count: int, examples: Sequence[str], leaky: str) -> N
     if count and not leaky:
         raise UserError(
             f"The splits leak: {count} {what} are in several splits, such as "
-            f"{', '.join(examples)}. Mend the splits, or declare them leaky where the source "
-            "has such an option."
+            f"{', '.join(examples)}. Mend the splits, or allow it with --options=leaky=true."
         )
 
 

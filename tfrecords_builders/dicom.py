@@ -33,9 +33,17 @@ MODES = ("dicom", "mimic_jpg")
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 # Modalities whose pixels are no picture: doses and masks.
 _NO_PICTURE = ("RTDOSE", "SEG")
+# Other files without a picture; a reason names no other text of a header, which may say anything.
+_DOCUMENTS = ("SR", "PR", "KO", "DOC", "ECG", "REG", "RTPLAN", "RTSTRUCT", "no modality")
 _MAX_INFLATED = 2**30  # bytes: of deflated files, whose size nothing tells before
 _AGES = {"Y": 1, "M": 12, "W": 52.18, "D": 365.25}
 
+# What ViewPosition is made of in practice.
+_VIEW_WORDS = {
+    *("AP", "PA", "L", "R", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAO", "RAO", "LPO", "RPO"),
+    *("LAT", "LATERAL", "FRONTAL", "OBLIQUE", "AXIAL", "LORDOTIC", "DECUBITUS", "HORIZONTAL"),
+    *("XTABLE", "SWIMMERS", "SUPINE", "PRONE", "ERECT", "UPRIGHT"),
+}
 _HEADER_TAGS = [
     *("PatientID", "StudyInstanceUID", "SOPInstanceUID", "ViewPosition", "PatientSex"),
     *("PatientAge", "Modality", "Rows", "Columns", "NumberOfFrames"),
@@ -95,7 +103,7 @@ def read_header(file: Path | bytes) -> Header:
             patient_id=text["PatientID"],
             study_instance_uid=text["StudyInstanceUID"],
             sop_instance_uid=text["SOPInstanceUID"],
-            view=text["ViewPosition"].upper(),
+            view=_view(text["ViewPosition"]),
             sex=text["PatientSex"].upper(),
             age=_years(text["PatientAge"]),
             modality=text["Modality"].upper(),
@@ -104,18 +112,25 @@ def read_header(file: Path | bytes) -> Header:
 
 
 def _obstacle(data: pydicom.Dataset) -> str:
-    kind = str(data.get("Modality") or "no modality").upper()
+    kind = str(data.get("Modality") or "no modality")
     if data.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
         return "DICOM directory, not an image"
     if not any(data.get(tag) for tag in ("SOPInstanceUID", "Modality", "Rows")):
         raise CorruptFileError("damaged DICOM (a header that is cut short, or empty)")
     if kind in _NO_PICTURE or not data.get("Rows") or not data.get("Columns"):
-        return f"DICOM without a picture ({kind})"
+        named = f" ({kind})" if kind in (*_NO_PICTURE, *_DOCUMENTS) else ""
+        return f"DICOM without a picture{named}"
     return "DICOM of several frames" if _frames(data) > 1 else ""
 
 
 def _frames(data: pydicom.Dataset) -> int:
     return int(data.get("NumberOfFrames") or 1)
+
+
+def _view(text: str) -> str:
+    """Returns a view; free text, which may hold anything, becomes ``OTHER``."""
+    words = text.upper().replace("_", " ").split()
+    return " ".join(words) if _VIEW_WORDS.issuperset(words) else "OTHER"
 
 
 def _years(text: str) -> str:
@@ -179,7 +194,12 @@ def _guarded() -> Iterator[None]:
             if isinstance(error, OSError) and error.errno:  # the disk's, not a decoder's
                 raise
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise CorruptFileError(f"damaged DICOM ({reason})") from None
+            raise CorruptFileError(f"damaged DICOM ({_without_values(reason)})") from None
+
+
+def _without_values(reason: str) -> str:
+    """Returns a message of pydicom without what it quotes of a header: reasons are passed on."""
+    return re.sub(r"(?i)(value:?|string:?|element) (b?'[^']*'|\"[^\"]*\")", r"\1", reason)
 
 
 def _read(stream: BinaryIO, tags: list[str], **arguments: Any) -> pydicom.FileDataset:

@@ -126,8 +126,9 @@ def _check_frame(data: FileDataset, syntax: UID) -> None:
 
 def _coded_size(frame: bytes) -> tuple[int, int] | None:
     """Returns height and width that a compressed image says of itself."""
-    # Some files have the boxes of a .jp2 file around it, which the standard forbids.
-    start = frame.find(_J2K_MAGIC, 0, 4096)
+    # Some files have the boxes of a .jp2 file around it, which the standard forbids. In a JPEG such
+    # bytes mean nothing, whatever a comment of it holds.
+    start = -1 if frame.startswith(b"\xff\xd8") else frame.find(_J2K_MAGIC, 0, 4096)
     if start >= 0:  # extent and offset of the image
         right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
         return bottom - top, right - left
@@ -137,6 +138,7 @@ def _coded_size(frame: bytes) -> tuple[int, int] | None:
         if marker in formats.JPEG_FRAMES or marker == _JPEG_LS_FRAME:
             height, width = struct.unpack_from(">2H", frame, start + 5)
             return height, width
+        length = int.from_bytes(frame[start + 2 : start + 4], "big")
         # A byte FF more is allowed before every marker.
-        start += 1 if marker == 0xFF else 2 + int.from_bytes(frame[start + 2 : start + 4], "big")
+        start += 1 if marker == 0xFF else 2 if marker in formats.JPEG_BARE else 2 + length
     return None

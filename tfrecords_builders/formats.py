@@ -25,6 +25,7 @@ _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette holds RGB
 JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers that hold the size
+JPEG_BARE = {0x01, *range(0xD0, 0xD8)}  # markers that no length follows
 _JPEG_USUAL = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive: every decoder reads them
 _OTHERS = (b"GIF8", b"II*\0", b"MM\0*")
 _OTHER_FORMATS = ("GIF", "BMP", "TIFF", "WEBP")
@@ -129,7 +130,10 @@ def _check_png(data: bytes) -> Header:
             break
         if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
             raise CorruptFileError(f"corrupt PNG: wrong checksum of chunk {kind!r}")
-        if kind == b"IHDR" and length == 13:
+        if kind == b"IHDR":
+            # Decoders go by the first one: a second would hide its size from `check_size`.
+            if header is not None or length != 13:
+                raise CorruptFileError("corrupt PNG: more than one header, or of a wrong length")
             width, height = (
                 int.from_bytes(view[start + o : start + o + 4], "big") for o in (8, 12)
             )
@@ -150,6 +154,9 @@ def _check_jpeg(data: bytes) -> Header:
         marker = data[start + 1]
         if marker == 0xFF:  # fill byte
             start += 1
+            continue
+        if marker in JPEG_BARE:
+            start += 2
             continue
         segment = data[start + 4 : start + 10]
         if marker in JPEG_FRAMES and len(segment) == 6:

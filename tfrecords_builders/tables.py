@@ -15,6 +15,7 @@ from typing import IO
 from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.data import records
 
+_MAX_LINE = 2**20
 _STATES = {
     "": records.NOT_MENTIONED,
     "-2": records.NOT_MENTIONED,
@@ -155,7 +156,11 @@ def _open(path: Path) -> IO[str]:
 def _guarded(stream: IO[str], path: Path) -> Iterator[str]:
     """Yields lines; errors of reading name the file."""
     try:
-        yield from stream
+        # Bounded: a few kilobytes of gzip can be one line of many gigabytes.
+        while line := stream.readline(_MAX_LINE):
+            if len(line) == _MAX_LINE:
+                raise UserError(f"{path}: a line of more than {_MAX_LINE:,} characters.")
+            yield line
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 (byte {error.object[error.start]:#04x}).") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

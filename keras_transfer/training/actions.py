@@ -221,10 +221,10 @@ class StopOnSignal(_EachWindow):
     def __call__(self, progress: Progress) -> None:
         if progress.step == progress.total_steps:
             return
-        asked = self._received is not None
-        if self._total(int(asked)):
+        received = self._received
+        if self._total(int(received is not None)):
             path = self._checkpoint.save(progress)
-            name = signal.Signals(self._received).name if asked else "Another worker's signal"
+            name = signal.Signals(received).name if received else "Another worker's signal"
             raise Preempted(f"{name} at step {progress.step}: saved {path}; start again to go on.")
 
 

@@ -366,3 +366,23 @@ def test_official_splits_that_share_a_patient_fail_the_build(tmp_path):
     with pytest.raises(UserError, match=r"The splits leak: 1 patients .* patient00001"):
         build("chexpert", tmp_path / "out", input_dir=str(folder))
     build("chexpert", tmp_path / "out", "splits=patient", input_dir=str(folder))
+
+
+def test_a_second_row_of_an_image_is_put_aside(tmp_path):
+    path = _standard(tmp_path) / "train.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, lines[1]]) + "\n")
+    _, items, dropped = read("chexpert", tmp_path)
+    assert set(items) == IDS
+    again = [entry for entry in dropped if entry.reason == "second row of this image"]
+    assert [entry.defect for entry in again] == [True]
+    assert f"line {len(lines) + 1}" in again[0].source
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+    folder = _standard(tmp_path / "in")
+    film = folder / "train" / next(iter(TRAIN))
+    film.unlink()
+    os.mkfifo(film)
+    source, items, _ = read("chexpert", folder)
+    assert source.load(items[f"train/{next(iter(TRAIN))}"]) == b""

@@ -178,3 +178,9 @@ def test_a_patient_in_both_lists_fails_the_build(tmp_path):
         with pytest.raises(UserError, match=r"leak: 1 patients .*such as train3"):
             build("covidx_cxr2", tmp_path / "out", option, input_dir=str(folder))
     assert build("covidx_cxr2", tmp_path / "out", "splits=patient", input_dir=str(folder)).card
+
+
+def test_lists_that_share_patients_may_be_declared_leaky(tmp_path):
+    make_tree(tmp_path)
+    assert read("covidx_cxr2", tmp_path)[0].leaky == ""
+    assert read("covidx_cxr2", tmp_path, "leaky=true")[0].leaky == "declared by the user"

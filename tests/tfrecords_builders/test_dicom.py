@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import struct
 import time
 import warnings
 from typing import Any
@@ -316,7 +317,7 @@ def test_palettes_become_colour():
         ({"Rows": None}, r"without an image \(no Rows\)"),
         ({"Rows": 60_000, "Columns": 50_000}, "50000 x 60000 pixels are more than --max_pixels"),
         ({"Rows": 25}, "damaged DICOM .*less than expected"),
-        ({"PhotometricInterpretation": "XYZ"}, "XYZ"),
+        ({"PhotometricInterpretation": "XYZ"}, "Photometric Interpretation' value"),
         ({"PhotometricInterpretation": None}, "damaged DICOM"),
         ({"BitsAllocated": 32, "BitsStored": 32}, "32 bits per pixel: 16 at most"),
         ({"RescaleSlope": "1e308"}, "is not a number"),
@@ -352,6 +353,25 @@ def test_compressed_images_of_another_size_are_refused():
         dataset.Rows += 1
         with pytest.raises(CorruptFileError, match="another size than its DICOM header says"):
             dicom.render(encoded(dataset))
+
+
+def test_a_comment_does_not_hide_the_size_of_a_jpeg():
+    dataset = pydicom.dcmread(bundled("JPEG-LL.dcm"))
+    frame = pydicom.encaps.get_frame(dataset.PixelData, 0, number_of_frames=1)
+    size = struct.pack(">4I", dataset.Columns, dataset.Rows + 1, 0, 0)
+    decoy = b"\xff\x4f\xff\x51" + bytes(4) + size
+    comment = b"\xff\x01\xff\xfe" + struct.pack(">H", 2 + len(decoy)) + decoy
+    found = dicom_coded._coded_size(frame[:2] + comment + frame[2:])
+    assert found == (dataset.Rows, dataset.Columns)
+
+
+def test_reasons_hold_no_text_of_the_header():
+    data = film(_random(15), PhotometricInterpretation="DOE JOHN")
+    with pytest.raises(CorruptFileError, match="damaged DICOM") as caught:
+        dicom.render(data)
+    assert "DOE" not in str(caught.value)
+    header = dicom.read_header(film(_random(16), Modality="DOE JOHN", Rows=0))
+    assert header.obstacle == "DICOM without a picture"
 
 
 def test_missing_codecs_are_named_with_what_to_install(monkeypatch):
@@ -484,3 +504,12 @@ def test_tables_are_worked_out_for_values_that_occur():
         dicom_grey.mimic_table(values, inverted=False),
         [0, 25, 51, 76, 102, 127, 153, 178, 204, 229, 255],
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "view"),
+    [("pa", "PA"), ("AP AXIAL", "AP AXIAL"), ("XTABLE_LATERAL", "XTABLE LATERAL"), ("", "")]
+    + [("MRS SMITH", "OTHER"), ("AP/2019", "OTHER")],
+)
+def test_views_are_known_words_only(text, view):
+    assert dicom._view(text) == view

@@ -1,5 +1,6 @@
 """A folder of DICOM files and a csv: what is joined, what is left out, what is refused."""
 
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -158,6 +159,7 @@ def test_all_that_is_left_out_is_told(tmp_path):
     (tmp_path / "damaged.dcm").write_bytes(_CUT)
     (tmp_path / "labelled damaged.dcm").write_bytes(_CUT)
     (tmp_path / "loop").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
     labelled = (
         *("0.dcm", "1.dcm", "photo.png", "gone.dcm", "0.dcm", "labelled.txt", "labels.csv"),
         *("labelled DICOMDIR", "labelled test-SR.dcm", "labelled rtdose_1frame.dcm"),
@@ -190,6 +192,7 @@ def test_all_that_is_left_out_is_told(tmp_path):
         "rtdose_1frame.dcm": "DICOM without a picture (RTDOSE)",
         "examples_ybr_color.dcm": "DICOM of several frames",
         "loop": "link to a folder, not followed",
+        "pipe": "not an image",
     }
     assert source.facts()["other_images"] == 2
 

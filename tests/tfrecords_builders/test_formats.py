@@ -239,6 +239,26 @@ def test_decoders_are_silent(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_second_header_does_not_hide_the_size():
+    large = _file(Image.fromarray(np.zeros((900, 700), np.uint8)), "JPEG")
+    small = _file(Image.fromarray(np.zeros((8, 8), np.uint8)), "JPEG")
+    # A marker without a length: who took the next bytes for one would skip to the small header.
+    decoy = small[2:].partition(b"\xff\xd9")[0]
+    start = 2 + 2 + 0xFFFE
+    comments = b"\xff\xfe" + struct.pack(">H", 65_000) + bytes(64_998)
+    fill = start - (2 + 2 + len(comments) + 4)
+    comments += b"\xff\xfe" + struct.pack(">H", 2 + fill + len(decoy)) + bytes(fill) + decoy
+    jpeg = large[:2] + b"\xff\x01" + comments + large[2:]
+    assert formats.check(jpeg)[1:3] == formats.decode(jpeg).shape == (900, 700)
+    with pytest.raises(CorruptFileError, match="700 x 900 pixels"):
+        Rendering("jpeg", 0, 1, max_pixels=1000).render(jpeg)
+    png = _png(GREY, 8, 0)
+    end = png.index(b"IEND") - 4
+    tiny = _chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
+    with pytest.raises(CorruptFileError, match="more than one header"):
+        formats.check(png[:end] + tiny + png[end:])
+
+
 def test_large_images_are_refused_before_they_are_decoded():
     png = b"\x89PNG\r\n\x1a\n" + _chunk(
         b"IHDR", struct.pack(">IIBBBBB", 50_000, 60_000, 8, 0, 0, 0, 0)

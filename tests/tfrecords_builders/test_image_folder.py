@@ -222,3 +222,8 @@ def test_fractions_that_leave_nothing_are_refused(photos):
         _items(photos, "val_fraction=0.5,test_fraction=0.5")
     splits = {item.split for item in _items(photos, "val_fraction=0,test_fraction=0")[1]}
     assert splits == {"train"}
+
+
+def test_pipes_are_not_waited_for(photos):
+    os.mkfifo(photos / "dog" / "pipe")
+    assert Dropped("dog/pipe", "not an image") in _items(photos)[2]

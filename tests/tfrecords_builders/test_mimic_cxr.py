@@ -264,7 +264,6 @@ def test_all_that_is_missing_is_listed_with_where_to_get_it(tmp_path):
     [
         (SPLIT, "validate", "valid", "line 7: split 'valid' is not one of"),
         (SPLIT, _dicom_id("b"), _dicom_id("a"), r"line 3: image aaaaaaaa-\S+ has a second row"),
-        (METADATA, _dicom_id("b"), _dicom_id("a"), r"line 3: image aaaaaaaa-\S+ has a second row"),
         (METADATA, "ViewPosition", "View", "no column 'ViewPosition'"),
         (METADATA, "10000032,53189527", "10000033,53189527", "line 4: study 53189527 is of subje"),
         (CHEXPERT, "53189527", "50414267", "line 3: study 50414267 has a second row"),
@@ -316,3 +315,14 @@ def test_official_splits_that_share_a_patient_fail_the_build(tmp_path):
     (folder / SPLIT).write_text(text.replace(f"{row}train", f"{row}test"))
     with pytest.raises(UserError, match=r"The splits leak: 1 patients .* 10000032"):
         build("mimic_cxr", tmp_path / "out", input_dir=str(folder))
+
+
+def test_a_second_row_of_an_image_is_put_aside(tmp_path):
+    path = _jpg_release(tmp_path) / METADATA
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, lines[1]]) + "\n")
+    _, items, dropped = read("mimic_cxr", tmp_path)
+    again = [entry for entry in dropped if entry.reason == "second row of this image"]
+    assert [entry.defect for entry in again] == [True]
+    assert f"line {len(lines) + 1}" in again[0].source
+    assert lines[1].split(",")[0] in items

@@ -1,5 +1,6 @@
 """NIH ChestX-ray14: layouts, headers, lists and labels on made trees."""
 
+import gzip
 from collections import Counter
 
 import pytest
@@ -224,3 +225,11 @@ def test_truncated_images_stop_the_build_or_are_put_aside(tmp_path):
     card = build("nih_cxr14", tmp_path / "out", input_dir=str(folder), tolerance=aside).card
     assert card["rows"] == {"in": 40, "stored": 39, "quarantined": 1, "left_out": 0}
     assert card["splits"]["test"]["examples"] == 9
+
+
+def test_a_line_that_would_fill_the_memory_is_refused(tmp_path):
+    make_tree(tmp_path)
+    table = tmp_path / "Data_Entry_2017_v2020.csv"
+    table.write_bytes(gzip.compress(table.read_bytes() + b"a" * 2**22))
+    with pytest.raises(UserError, match="a line of more than 1,048,576 characters"):
+        read("nih_cxr14", tmp_path)

@@ -158,3 +158,12 @@ def test_build_stores_every_kind_of_image(tmp_path):
         labels.update(part["labels"])
     assert labels == {"normal": 25, "tuberculosis": 25}
     assert {s: part["examples"] for s, part in card["splits"].items()} == {"train": 42, "test": 8}
+
+
+def test_links_do_not_lead_out_of_the_folder(tmp_path):
+    folder = make_tree(tmp_path / "in", sizes=(3, 2))
+    image = sorted(folder.glob("**/CXR_png/*.png"))[0]
+    image.rename(tmp_path / "elsewhere.png")
+    image.symlink_to(tmp_path / "elsewhere.png")
+    with pytest.raises(UserError, match="is a link out of the input folder"):
+        read("tuberculosis", folder)

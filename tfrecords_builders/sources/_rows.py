@@ -69,7 +69,6 @@ class RowSource(_files.FileSource):
         base = self.settings["name"] or self.folder.resolve().name
         name = re.sub(r"[^a-z0-9]+", "_", base.lower()).strip("_") or "images"
         self.name = name if name[0].isalpha() else f"images_{name}"
-        self.leaky = "declared by the user" if self.settings["leaky"] else ""
         self._names: tuple[str, ...] = ()
 
     @property

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from keras_transfer.core.errors import UserError
 from keras_transfer.core.labels import MULTICLASS, LabelSpace
-from tfrecords_builders import sources, tars
-from tfrecords_builders.sources import Dropped, Item, Option
+from tfrecords_builders import tars
+from tfrecords_builders.sources import Dropped, Item
 from tfrecords_builders.sources._files import FileSource
 from tfrecords_builders.tars import Member, Place
 
@@ -22,14 +22,6 @@ CITATION = (
     "@inproceedings{deng2009imagenet, author={Deng, J. and Dong, W. and Socher, R. and Li, L.-J. "
     "and Li, K. and Fei-Fei, L.}, year={2009},\n"
     "  title={ImageNet: A Large-Scale Hierarchical Image Database}, booktitle={CVPR}}"
-)
-LEAKY = Option(
-    "leaky",
-    False,
-    "true allows equal images in several splits; the card says how many there are",
-    sources.boolean,
-    named="never",
-    images=False,
 )
 _SYNSET = re.compile(r"n\d{8}")
 _SUFFIXES = (".jpeg", ".jpg", ".png", ".gif", ".bmp")
@@ -203,7 +195,6 @@ class SynsetSource(FileSource):
 
     def __init__(self, options: Any, input_dir: Path | None, seed: int):
         super().__init__(options, input_dir, seed)
-        self.leaky = "declared by the user" if self.settings["leaky"] else ""
         self._names: tuple[str, ...] = ()
 
     @property

@@ -81,6 +81,7 @@ class Chexpert(_files.FileSource):
         _cxr.PARTIAL,
         _files.VAL_FRACTION,
         _files.TEST_FRACTION,
+        _files.LEAKY,
     )
 
     def __init__(self, options: Mapping[str, Any], input_dir: Path | None, seed: int):
@@ -158,6 +159,7 @@ class Chexpert(_files.FileSource):
         """
         labels = _cxr.Labels(self.settings["support_devices"])
         prefixes: Counter[str] = Counter()
+        seen: set[str] = set()
         for table in chosen:
             name = _name(table).removesuffix(".gz")
             details = () if name in _LABELS_ONLY else _DETAILS
@@ -166,6 +168,11 @@ class Chexpert(_files.FileSource):
                 where = f"{self.folder / table}, line {line}"
                 prefix, key, patient = _parse_path(row["Path"], where)
                 prefixes[prefix] += 1
+                if key in seen:
+                    again = f"{row['Path']} ({table}, line {line})"
+                    yield Dropped(again, "second row of this image", defect=True)
+                    continue
+                seen.add(key)
                 states = labels.states(row, where)
                 source = files.get(key) or files.get(key[key.index("/") :])
                 if source is None:

@@ -66,6 +66,7 @@ class CovidxCxr2(_files.FileSource):
         ),
         _files.VAL_FRACTION,
         _files.TEST_FRACTION,
+        _files.LEAKY,
     )
 
     def __init__(self, options: Mapping[str, Any], input_dir: Path | None, seed: int):

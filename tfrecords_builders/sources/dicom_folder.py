@@ -137,6 +137,8 @@ class DicomFolder(_rows.RowSource):
         """Reads what a file says of itself."""
         if path.is_dir():
             return _File(relative, None, "link to a folder, not followed")
+        if path.exists() and not path.is_file():  # a pipe, which would be waited for
+            return _File(relative, None, _NO_IMAGE)
         try:
             with path.open("rb") as stream:
                 start = stream.read(formats.DICOM_START)

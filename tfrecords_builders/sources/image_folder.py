@@ -115,6 +115,8 @@ def _plain_files(folder: Path) -> list[str]:
 
 def _is_image(path: Path) -> bool:
     """Whether a file that is not named as JPEG or PNG is an image that can be read."""
+    if not path.is_file():  # a pipe, which would be waited for
+        return False
     try:
         with path.open("rb") as stream:
             return formats.is_readable(stream.read(formats.DICOM_START))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from keras_transfer.core.errors import UserError
-from tfrecords_builders.sources import Dropped, Item, _ilsvrc_labels, _synsets
+from tfrecords_builders.sources import Dropped, Item, _files, _ilsvrc_labels, _synsets
 from tfrecords_builders.sources._synsets import File
 
 _TARS = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
@@ -31,7 +31,7 @@ class ImageNet1k(_synsets.SynsetSource):
 
     name = "imagenet1k"
     description = "ILSVRC2012: photographs of 1,000 classes, labels are WordNet synset ids."
-    options = (_synsets.LEAKY,)
+    options = (_files.LEAKY,)
     published = {"train": 1281167, "val": 50000}  # noqa: RUF012
 
     def items(self) -> Iterator[Item | Dropped]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from keras_transfer.core.errors import UserError
 from tfrecords_builders import sources
-from tfrecords_builders.sources import Dropped, Item, Option, _synsets
+from tfrecords_builders.sources import Dropped, Item, Option, _files, _synsets
 from tfrecords_builders.sources._synsets import File, Shelf
 
 _TAR_PATTERN = "*_whole.tar"
@@ -64,7 +64,7 @@ class ImageNet21k(_synsets.SynsetSource):
             sources.boolean,
             images=False,
         ),
-        _synsets.LEAKY,
+        _files.LEAKY,
     )
 
     def items(self) -> Iterator[Item | Dropped]:

@@ -86,6 +86,7 @@ class MimicCxr(_files.FileSource):
         _files.RENDER,
         _files.VAL_FRACTION,
         _files.TEST_FRACTION,
+        _files.LEAKY,
     )
 
     def __init__(self, options: Mapping[str, Any], input_dir: Path | None, seed: int):
@@ -130,7 +131,7 @@ class MimicCxr(_files.FileSource):
         """Returns the file as it is, or what a ``.gz`` holds."""
         path = self.folder / item.source
         if path.suffix != ".gz":
-            return path.read_bytes()
+            return super().load(item)
         try:
             with gzip.open(path) as stream:
                 content = stream.read(_MAX_UNPACKED + 1)
@@ -226,7 +227,9 @@ class MimicCxr(_files.FileSource):
         for line, row in self.read_table(metadata, columns):
             image, subject, study = row["dicom_id"], row["subject_id"], row["study_id"]
             if image in images:
-                raise UserError(f"{metadata}, line {line}: image {image} has a second row.")
+                where = f"{image} ({metadata.name}, line {line})"
+                yield Dropped(where, "second row of this image", defect=True)
+                continue
             labelled = self._studies.get(study, (subject, ()))[0]
             if labelled != subject:
                 raise UserError(

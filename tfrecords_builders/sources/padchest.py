@@ -83,6 +83,7 @@ class PadChest(_files.FileSource):
         ),
         _files.VAL_FRACTION,
         dataclasses.replace(_files.TEST_FRACTION, default=0.1),
+        _files.LEAKY,
     )
 
     def __init__(self, options: Mapping[str, Any], input_dir: Path | None, seed: int):

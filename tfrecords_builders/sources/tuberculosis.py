@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_transfer.core.errors import UserError
 from keras_transfer.core.labels import MULTICLASS, LabelSpace
+from tfrecords_builders import sources
 from tfrecords_builders.sources import Dropped, Item, _ages, _files, _listing
 
 _SETS = {"CHNCXR": "Shenzhen", "MCUCXR": "Montgomery"}
@@ -57,6 +58,7 @@ class Tuberculosis(_files.FileSource):
         ),
         _files.VAL_FRACTION,
         _files.TEST_FRACTION,
+        _files.LEAKY,
     )
 
     def __init__(self, options: Mapping[str, Any], input_dir: Path | None, seed: int):
@@ -115,6 +117,7 @@ class Tuberculosis(_files.FileSource):
             path = f"{folder}/{name}"
             match = re.fullmatch(r"((CHNCXR|MCUCXR)_\d+)_([01])\.png", name, re.IGNORECASE)
             if match:
+                sources.inside(self.folder, path, self._root)
                 sex, age = self._person(readings.get(Path(name).stem.lower()))
                 patient = match[1].upper()
                 yield Item(name, "", path, int(match[3]), patient, "PA", sex, age)
