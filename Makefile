@@ -37,7 +37,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck .ci/run cluster/*.sbatch
+	$(BIN)/shellcheck -x .ci/run cluster/*.sbatch cluster/env/*.sh
 
 bench: setup
 	$(BIN)/python -m experiments.benchmark train_step --model=bit-r50x1 --batch=8 --size=128

@@ -508,8 +508,14 @@ def test_tables_are_worked_out_for_values_that_occur():
 
 @pytest.mark.parametrize(
     ("text", "view"),
-    [("pa", "PA"), ("AP AXIAL", "AP AXIAL"), ("XTABLE_LATERAL", "XTABLE LATERAL"), ("", "")]
-    + [("MRS SMITH", "OTHER"), ("AP/2019", "OTHER")],
+    [
+        ("pa", "PA"),
+        ("AP AXIAL", "AP AXIAL"),
+        ("XTABLE_LATERAL", "XTABLE LATERAL"),
+        ("", ""),
+        ("MRS SMITH", "OTHER"),
+        ("AP/2019", "OTHER"),
+    ],
 )
 def test_views_are_known_words_only(text, view):
     assert dicom._view(text) == view
