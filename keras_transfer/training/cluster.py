@@ -82,10 +82,16 @@ def start(runtime: RuntimeConfig) -> Team:
 
 def wait_for_all() -> None:
     """Returns when all workers have called it: who leaves early takes the others down."""
-    if _joined:
-        used = _joined[0][1]
+    if not _joined:
+        return
+    used = _joined[0][1]
+
+    @tf.function(autograph=False)
+    def meet() -> tf.Tensor:
         each = used.run(lambda: tf.ones([], tf.int32))
-        used.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)
+        return used.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)
+
+    meet()
 
 
 def _join(place: launchers.Place, runtime: RuntimeConfig) -> tuple[Team, tf.distribute.Strategy]:
