@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
@@ -268,7 +267,7 @@ def _card(
         },
         "request": made.request,
         "checksums": made.checksums,
-        "codecs": {"opencv": cv2.__version__, "numpy": np.__version__},
+        "codecs": plan.codecs(),
     }
 
 

@@ -6,6 +6,7 @@ lists rows that were left out by rule.
 """
 
 import dataclasses
+import importlib.metadata
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,14 @@ STATE_NAMES = {
     records.UNCERTAIN: "uncertain",
     records.NOT_MENTIONED: "not_mentioned",
 }
+_CODECS = (
+    "opencv-python-headless",
+    "numpy",
+    "pillow",
+    "pydicom",
+    "python-gdcm",
+    "pylibjpeg-openjpeg",
+)
 _FORMAT = 1  # changes when the writer would make other records of the same items
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -177,6 +186,18 @@ class Plan:
     def save(self, folder: Path) -> None:
         """Writes ``plan/plan.json``; the rows must be there already."""
         runs.write_json(folder / PLAN_DIR / PLAN_FILE, dataclasses.asdict(self))
+
+
+def codecs() -> dict[str, str]:
+    """Returns the versions of the packages that decide what bytes an image becomes."""
+    return {name: _version(name) for name in _CODECS}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""  # the codecs of DICOM are an extra
 
 
 def load(folder: Path) -> Plan:

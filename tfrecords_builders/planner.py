@@ -16,7 +16,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from keras_transfer.core import runs
@@ -180,8 +179,7 @@ def _write_rows(
     """Writes the rows in record order; returns the shards and the fingerprint of the content."""
     static = json.dumps([job.request(), name, labels.task, labels.names], sort_keys=True).encode()
     # Whatever the bytes of a shard depend on, beside its rows.
-    codecs = {"opencv": cv2.__version__, "numpy": np.__version__}
-    renderer = json.dumps([job.image_request(), codecs], sort_keys=True).encode()
+    renderer = json.dumps([job.image_request(), plan.codecs()], sort_keys=True).encode()
     content, shards, start = hashlib.blake2b(static, digest_size=16), [], 0
     with runs.atomic_write(target / plan.ITEMS_FILE, "wb") as stream:
         for split, numbers in members.items():
