@@ -8,10 +8,14 @@ import lazy_loader as lazy
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
-    submodules=["metrics"],
+    submodules=["calibration", "delong", "measures", "metrics", "probe", "subgroups", "testing"],
     submod_attrs={
+        "intervals": ["Intervals", "bootstrap"],
         "metrics": ["Report", "compute"],
+        "pairing": ["pair"],
         "predictions": ["Predictions", "load_predictions", "save_predictions"],
         "ranking": ["rank_statistics"],
+        "resampling": ["units_of"],
+        "tally": ["Tally"],
     },
 )
