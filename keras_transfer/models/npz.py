@@ -1,8 +1,11 @@
 """BiT's ``.npz`` files: the weights of a model under the names of the released checkpoints."""
 
+import contextlib
 import re
 import zipfile
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,27 +83,71 @@ def load_npz(model: keras.Model, path: str | Path, *, head: str = "load") -> Loa
         raise UserError(f"load_npz: unknown head={head!r}: {' or '.join(HEAD_MODES)}.")
     path = Path(path)
     variables = [v for v in model.weights if head == "load" or not heads.is_head(v.path)]
+    with open_npz(path) as arrays:
+        skipped = tuple(k for k in arrays.shapes if head == "skip" and k.startswith(_HEAD_PREFIX))
+        found = {k: shape for k, shape in arrays.shapes.items() if k not in skipped}
+        check(_wanted(variables), found, f"{path} does not fit {model.name}")
+        arrays.check_intact()
+        for variable in variables:
+            array = arrays.read(resnetv2.npz_key(variable.path))
+            variable.assign(array.reshape(variable.shape).astype(np.float32, copy=False))
+    return LoadReport(path, tuple(resnetv2.npz_key(v.path) for v in variables), skipped)
+
+
+@contextmanager
+def open_npz(path: Path) -> Iterator["NpzArrays"]:
+    """Opens a file to read its arrays one at a time.
+
+    Raises:
+        UserError: If the file is missing, or an array is not of floating-point numbers.
+        CorruptFileError: If it is not an intact ``.npz`` of numbers.
+    """
+    with contextlib.ExitStack() as stack:
+        with _reading(path):
+            arrays = NpzArrays(stack.enter_context(zipfile.ZipFile(path)), path)
+        yield arrays
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Names the file in errors of reading it."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = _members(archive, path)
-            skipped = tuple(k for k in members if head == "skip" and k.startswith(_HEAD_PREFIX))
-            _check(
-                _wanted(variables),
-                {k: _header(archive, m, path) for k, m in members.items() if k not in skipped},
-                f"{path} does not fit {model.name}",
-            )
-            damaged = archive.testzip()
-            if damaged is not None:
-                raise CorruptFileError(f"{path}: the array {damaged} is damaged (checksum).")
-            for variable in variables:
-                with archive.open(members[resnetv2.npz_key(variable.path)]) as stream:
-                    array = npy.read_array(stream, allow_pickle=False)
-                variable.assign(array.reshape(variable.shape).astype(np.float32, copy=False))
+        yield
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise CorruptFileError(f"{path}: not an intact .npz file ({error}).") from None
-    return LoadReport(path, tuple(resnetv2.npz_key(v.path) for v in variables), skipped)
+
+
+class NpzArrays:
+    """The arrays of an open file.
+
+    Attributes:
+        shapes: Key -> shape.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, path: Path):
+        self._archive, self._path = archive, path
+        self._members = _members(archive, path)
+        headers = {key: _header(archive, m, path) for key, m in self._members.items()}
+        self.shapes = {key: shape for key, (shape, _) in headers.items()}
+        self._dtypes = {key: dtype for key, (_, dtype) in headers.items()}
+
+    def dtype(self, key: str) -> np.dtype:
+        """Returns the type of an array in the file."""
+        return self._dtypes[key]
+
+    def check_intact(self) -> None:
+        """Reads the whole file once, to raise a CorruptFileError if any byte of it is wrong."""
+        with _reading(self._path):
+            damaged = self._archive.testzip()
+        if damaged is not None:
+            raise CorruptFileError(f"{self._path}: the array {damaged} is damaged (checksum).")
+
+    def read(self, key: str) -> np.ndarray:
+        """Returns an array in the type of the file; a checksum says whether it is intact."""
+        with _reading(self._path), self._archive.open(self._members[key]) as stream:
+            return npy.read_array(stream, allow_pickle=False)
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, str]:
@@ -115,8 +162,8 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, str]:
     return members
 
 
-def _header(archive: zipfile.ZipFile, member: str, path: Path) -> Shape:
-    """Returns the shape of an array without reading it."""
+def _header(archive: zipfile.ZipFile, member: str, path: Path) -> tuple[Shape, np.dtype]:
+    """Returns shape and type of an array without reading it."""
     try:
         with archive.open(member) as stream:
             version = npy.read_magic(stream)
@@ -128,10 +175,10 @@ def _header(archive: zipfile.ZipFile, member: str, path: Path) -> Shape:
         raise CorruptFileError(f"{path}: {member} holds pickled objects, which are never read.")
     if dtype.kind != "f":
         raise UserError(f"{path}: {member} holds {dtype}, not floating-point numbers.")
-    return shape
+    return shape, dtype
 
 
-def _check(wanted: dict[str, Shape], found: dict[str, Shape], what: str) -> None:
+def check(wanted: dict[str, Shape], found: dict[str, Shape], what: str) -> None:
     """Raises a UserError that names what differs between two sets of arrays; logs all of it."""
     differences = {
         "of another shape": [
@@ -159,13 +206,23 @@ def save_npz(model: keras.Model, path: str | Path) -> None:
         model: From ``build``.
         path: The file to write or replace.
     """
+    write_arrays(
+        Path(path),
+        ((resnetv2.npz_key(v.path), v.value.numpy().reshape(_npz_shape(v))) for v in model.weights),
+    )
+
+
+def write_arrays(path: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Writes arrays one at a time; the file appears when it is complete.
+
+    Args:
+        path: The file to write or replace.
+        arrays: Key and array; may be a generator, so that one array at a time is in memory.
+    """
     with (
-        runs.atomic_write(Path(path), "wb") as stream,
+        runs.atomic_write(path, "wb") as stream,
         zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive,
     ):
-        for variable in model.weights:
-            array = variable.value.numpy().reshape(_npz_shape(variable))
-            with archive.open(
-                f"{resnetv2.npz_key(variable.path)}.npy", "w", force_zip64=True
-            ) as member:
+        for key, array in arrays:
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
                 npy.write_array(member, array, allow_pickle=False)

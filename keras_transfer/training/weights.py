@@ -1,15 +1,19 @@
 """Weights with what one must know to use them: ``weights.npz`` and its card ``weights.json``."""
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from keras_transfer.core import runs
 from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.core.labels import LabelSpace
+from keras_transfer.data import augment
 
 # What the released BiT files were trained with (spec/bit.md section 4).
 BIT_NORMALISATION = "value_range(-1, 1)"
+_BIT_EVAL = f"decode|resize(224)|{BIT_NORMALISATION}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,14 @@ class WeightsCard:
         """What the outputs of the head mean."""
         return LabelSpace(self.task, tuple(self.labels))
 
+    @property
+    def resolution(self) -> tuple[int, int] | None:
+        """Height and width of the images they were evaluated on; None where unknown.
+
+        Transfer may take another one, and does: the HyperRule chooses it by the target.
+        """
+        return augment.compose(self.eval).output_size if self.eval else None
+
 
 def write_card(run_dir: Path, card: WeightsCard) -> None:
     """Writes ``weights.json``."""
@@ -55,6 +67,15 @@ def read_card(run_dir: Path) -> WeightsCard:
         return WeightsCard(**{**values, "labels": tuple(values["labels"])})
     except (KeyError, TypeError) as error:
         raise CorruptFileError(f"{path}: not a card of weights ({error}).") from None
+
+
+def bit_facts(path: Path) -> dict[str, Any]:
+    """Returns the fields of the card that the name of a released BiT file tells; none of others."""
+    match = re.fullmatch(r"BiT-[SM]-R\d+x\d(-.+)?\.npz", path.name)
+    if match is None:
+        return {}
+    facts = {"source": path.stem, "normalisation": BIT_NORMALISATION}
+    return facts if match[1] else facts | {"eval": _BIT_EVAL}  # a suffix: fine-tuned
 
 
 def find(init: str, arch: str) -> tuple[Path | None, WeightsCard | None]:
@@ -85,5 +106,11 @@ def find(init: str, arch: str) -> tuple[Path | None, WeightsCard | None]:
     if path.is_file() and path.suffix == ".npz":
         if (path.parent / runs.WEIGHTS_CARD_FILE).is_file():
             return find(str(path.parent), arch)
-        return path, WeightsCard(arch=arch, source=path.stem, normalisation=BIT_NORMALISATION)
+        facts = {"source": path.stem, "normalisation": BIT_NORMALISATION} | bit_facts(path)
+        return path, WeightsCard(arch=arch, **facts)
+    if path.is_file():
+        raise UserError(
+            f"model.init: {path} must be converted first: python -m experiments.convert_weights "
+            f"--in={path} --out=DIR --source=NAME --normalisation=OP; then model.init=DIR."
+        )
     raise UserError(f"model.init: {init!r} is neither a run directory nor an existing .npz file.")
