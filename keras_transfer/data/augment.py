@@ -62,6 +62,7 @@ class Pipeline:
         is_random: Whether any operation is.
         output_size: Height and width of the result, or None if they depend on the image.
         channels: Channels of the result.
+        pixel_channels: Channels of the decoded image.
         normalisation: Canonical text of the operation that normalises, such as
             ``value_range(-1, 1)``: what weights must be fed with.
         value_range: Lowest and highest value that it makes of black and white.
@@ -71,6 +72,7 @@ class Pipeline:
     is_random: bool
     output_size: tuple[int, int] | None
     channels: int
+    pixel_channels: int
     normalisation: str
     value_range: tuple[float, float]
     _steps: tuple[_Step, ...] = field(repr=False, compare=False)
@@ -101,6 +103,19 @@ class Pipeline:
             image = step(image, step_seed)
         return features | {"image": image}
 
+    @tf.autograph.experimental.do_not_convert
+    def on_pixels(self, pixels: tf.Tensor) -> tf.Tensor:
+        """Applies what follows the decoding: uint8[H, W, pixel_channels] -> float32[H, W, C].
+
+        Raises:
+            UserError: If anything is random: such a string may decode and crop in one operation.
+        """
+        if self.is_random:
+            raise UserError(f"{self.text!r} is random: it takes encoded images only.")
+        for step in self._steps[1:]:
+            pixels = step(pixels, None)
+        return pixels
+
 
 def compose(text: str) -> Pipeline:
     """Parses and checks a preprocessing string.
@@ -126,6 +141,7 @@ def compose(text: str) -> Pipeline:
         is_random=any(step.op.is_random for step in steps),
         output_size=(height, width) if height and width else None,
         channels=channels,
+        pixel_channels=shapes[0][-1],
         normalisation=normaliser.text,
         value_range=(float(tf.reduce_min(extremes)), float(tf.reduce_max(extremes))),
         _steps=steps,
