@@ -1,0 +1,1 @@
+"""The parts of ``experiments.sweep``: cells, how they stand, what they cost, who runs them."""
