@@ -4,6 +4,7 @@ import io
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -12,12 +13,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure as Canvas
 
+from keras_transfer.core.runs import atomic_write
 from keras_transfer.reporting import formats, style
 from keras_transfer.reporting.tables import Cell, Column, Table
 
 _PANELS_PER_ROW = 3
-_PANEL_INCHES = (3.7, 2.9)
-_SETTINGS: dict[Any, Any] = {
+PANEL_INCHES = (3.7, 2.9)
+SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # bundled with matplotlib: the same picture on every machine
     "font.size": 9,
     "axes.titlesize": 10,
@@ -72,9 +74,9 @@ def few_shot_curves(table: Table) -> Figure:
     count = len(table.targets)
     across = min(count, _PANELS_PER_ROW)
     down = math.ceil(count / across)
-    with mpl.rc_context(_SETTINGS):
-        width = max(_PANEL_INCHES[0] * across, 4.6)
-        canvas = Canvas(figsize=(width, _PANEL_INCHES[1] * down), layout="constrained")
+    with mpl.rc_context(SETTINGS):
+        width = max(PANEL_INCHES[0] * across, 4.6)
+        canvas = Canvas(figsize=(width, PANEL_INCHES[1] * down), layout="constrained")
         FigureCanvasAgg(canvas)
         panels = canvas.subplots(down, across, squeeze=False).ravel()
         handles: dict[Column, Any] = {}
@@ -92,15 +94,37 @@ def few_shot_curves(table: Table) -> Figure:
             frameon=False,
             handlelength=3.2,
         )
-        files = {kind: _render(canvas, kind) for kind in ("svg", "png", "pdf")}
+        return finish(
+            canvas,
+            name="few_shot",
+            title="Transfer over the number of training examples per class",
+            alt=_describe(table),
+            csv=formats.to_csv(table),
+        )
+
+
+def write(figure: Figure, folder: Path) -> list[Path]:
+    """Writes a figure as ``.png``, ``.pdf`` and ``.csv``; returns the files."""
+    paths = []
+    for kind in ("png", "pdf", "csv"):
+        content: str | bytes = getattr(figure, kind)
+        paths.append(folder / f"{figure.name}.{kind}")
+        with atomic_write(paths[-1], "w" if isinstance(content, str) else "wb") as stream:
+            stream.write(content)
+    return paths
+
+
+def finish(canvas: Canvas, *, name: str, title: str, alt: str, csv: str) -> Figure:
+    """Renders a canvas to all kinds of files."""
+    files = {kind: _render(canvas, kind) for kind in ("svg", "png", "pdf")}
     return Figure(
-        name="few_shot",
-        title="Transfer over the number of training examples per class",
-        alt=_describe(table),
-        svg=_embeddable(files["svg"].decode(), "few_shot"),
+        name=name,
+        title=title,
+        alt=alt,
+        svg=_embeddable(files["svg"].decode(), name),
         png=files["png"],
         pdf=files["pdf"],
-        csv=formats.to_csv(table),
+        csv=csv,
     )
 
 
