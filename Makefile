@@ -1,7 +1,8 @@
 # The only set-up anyone types. A fresh machine needs Python 3.11 and make, nothing else.
 #
 #   make demo    pre-train, transfer and report on this machine, in minutes
-#   make test    all tests
+#   make test    all tests but those of Slurm
+#   make test-slurm   the batch scripts under a real Slurm, where it is installed
 #   make lint    style, types and layers
 #   make bench   speed of the training step, of reading and of building
 #   make lock    resolve requirements.lock again after a change of setup.cfg
@@ -11,7 +12,7 @@ BIN := .venv/bin
 DEMO_FLAGS ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint bench setup lock clean
+.PHONY: demo test test-slurm lint bench setup lock clean
 
 setup: .venv/installed
 
@@ -30,7 +31,10 @@ demo: setup
 	$(BIN)/python -m experiments.demo --workdir=demo $(DEMO_FLAGS)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-slurm: setup
+	$(BIN)/python -m pytest tests/cluster -m slurm
 
 lint: setup
 	$(BIN)/ruff check .
@@ -46,7 +50,7 @@ bench: setup
 	$(BIN)/python -m experiments.benchmark build
 
 lock: setup
-	$(BIN)/uv pip compile setup.cfg --extra cpu --extra dev --extra dicom --no-header \
+	$(BIN)/uv pip compile setup.cfg --extra cpu --extra dev --extra dicom --extra onnx --no-header \
 	  --python-version 3.11 --upgrade -o requirements.lock
 
 clean:

@@ -6,6 +6,7 @@ has finished. Directory names are for people: nothing is parsed from them.
 
 import dataclasses
 import datetime
+import errno
 import importlib.metadata
 import json
 import os
@@ -35,6 +36,9 @@ TENSORBOARD_DIR = "tensorboard"
 PREDICTIONS_DIR = "predictions"
 
 SCRATCH = "scratch"  # the source of a run that starts from no weights
+
+# No space on the device, in the quota, or below the limit of a file's size.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _PACKAGES = (
     "tensorflow-cpu",
@@ -78,18 +82,37 @@ class ResultRow:
 
 
 @contextmanager
-def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
-    """Opens a file that appears under its name only when it is complete and on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+def _named_when_full(path: Path) -> Iterator[None]:
+    """Names the file that a full disk refuses, which the system's error does not."""
     try:
-        with temporary.open(mode) as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise UserError(
+            f"{path} cannot be written: {os.strerror(error.errno)}. Files written before are "
+            "whole: make room, then give the same command again."
+        ) from None
+
+
+@contextmanager
+def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
+    """Opens a file that appears under its name only when it is complete and on disk.
+
+    Raises:
+        UserError: If the disk is full; what was under the name before is still there.
+    """
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    with _named_when_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open(mode) as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -264,9 +287,15 @@ def code_version() -> dict[str, str]:
 
 
 def append_metrics(run_dir: Path, row: dict[str, Any]) -> None:
-    """Appends one line to ``metrics.jsonl``."""
-    with (run_dir / METRICS_FILE).open("a") as stream:
-        stream.write(json.dumps(_without_nan(row)) + "\n")
+    """Appends one line to ``metrics.jsonl``, or none if the disk is full (UserError)."""
+    path = run_dir / METRICS_FILE
+    line = (json.dumps(_without_nan(row)) + "\n").encode()
+    # Unbuffered: one system call, which a kill does not cut in two.
+    with _named_when_full(path), path.open("ab", buffering=0) as stream:
+        written = stream.write(line)
+        if written < len(line):
+            stream.truncate(stream.tell() - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def truncate_metrics(run_dir: Path, step: int) -> None:

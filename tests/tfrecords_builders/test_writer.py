@@ -1,6 +1,7 @@
 """Shards: their bytes, and what happens when writing is interrupted or the result damaged."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -191,7 +192,8 @@ def test_a_full_disk_is_named_and_finished_shards_are_kept(tmp_path, films_once,
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True
     )
     assert failed.returncode == 2, failed.stderr
-    assert f"error: {tmp_path}: File too large. What is finished is kept" in failed.stderr
+    said = rf"error: {tmp_path}.*: File too large\. (What is finished is kept|Files .* are whole)"
+    assert re.search(said, failed.stderr)
     building = _target(tmp_path).with_name("1.0.0" + records.BUILDING)
     assert bool(list(building.glob("phantom-*"))) == (stage == "write")
     assert not _target(tmp_path).exists()
