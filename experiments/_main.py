@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Callable
 from logging import WARNING
 from pathlib import Path
@@ -27,6 +28,8 @@ USER_ERROR_EXIT_CODE = 2
 
 # What batch scripts answer with a requeue: EX_TEMPFAIL of sysexits.h.
 REQUEUE_EXIT_CODE = 75
+
+_FAREWELL_SECONDS = 0.5
 
 # Our errors raised inside tf.data or inside a config file reach us as text with a traceback.
 _OUR_ERROR = re.compile(r"\b(?:UserError|CorruptFileError): (.+)")
@@ -114,11 +117,17 @@ def _parse(argv: list[str]) -> list[str]:
         if word.startswith("--config=") and not Path(word[9:].split(":")[0]).is_file():
             _fail(f"{word}: no such file.")
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS([_quoted(word) for word in argv])
     except (flags.Error, UserError) as error:
         _fail(_plain_text(error))
     except KeyError as error:  # config_flags: a field that no dataclass has
         _fail(_unknown_field(str(error.args[0]), argv))
+
+
+def _quoted(word: str) -> str:
+    """Makes one text of ``--config.data.dirs=a/b,c``, which config_flags would read as Python."""
+    match = re.fullmatch(r"(--config\.data\.(?:dirs|views))=([^'\"(\[].*)", word)
+    return f"{match[1]}={match[2]!r}" if match else word
 
 
 def _unknown_field(text: str, argv: list[str]) -> str:
@@ -143,14 +152,20 @@ def _guarded(main: Callable[[], None], argv: list[str]) -> None:
         print(stop, file=sys.stderr)
         leave(REQUEUE_EXIT_CODE)
     except Exception as error:
-        if not _OUR_ERROR.search(str(error)):
+        message = text_of_user_error(error)
+        if message is None:
             raise
-        _fail(_plain_text(error))
+        _fail(message)
+
+
+def text_of_user_error(error: Exception) -> str | None:
+    """Returns the text of our own error inside one of TensorFlow or absl; None if it has none."""
+    match = _OUR_ERROR.search(str(error))
+    return match[1] if match else None
 
 
 def _plain_text(error: Exception) -> str:
-    match = _OUR_ERROR.search(str(error))
-    return match[1] if match else str(error)
+    return text_of_user_error(error) or str(error)
 
 
 def leave(code: int) -> None:
@@ -163,6 +178,8 @@ def leave(code: int) -> None:
     if cluster is not None and cluster.team().size > 1:
         if code == 0:
             cluster.wait_for_all()
+            # Our last answer to the others may still be under way: exit would cut it off.
+            time.sleep(_FAREWELL_SECONDS)
         logging.flush()
         sys.stdout.flush()
         sys.stderr.flush()

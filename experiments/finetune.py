@@ -14,6 +14,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import _main
+from experiments.configs import datasets
 from keras_transfer.core.config import TransferConfig
 from keras_transfer.core.errors import UserError
 
@@ -47,6 +48,7 @@ def main() -> None:
     if values.print_config:
         _main.show_config(config)
         return
+    datasets.require(config.data.dirs)
     training = _main.training()
     if values.dry_run:
         for line in training.dry_run(config):

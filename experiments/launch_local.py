@@ -26,7 +26,7 @@ from experiments import _main
 from keras_transfer.core.errors import UserError
 
 _WORKERS = flags.DEFINE_integer("workers", 2, "Number of processes.", 1)
-_GRACE = flags.DEFINE_float("grace", 60.0, "Seconds that the others have after a failure.", 0.0)
+_GRACE = flags.DEFINE_float("grace", 30.0, "Seconds that the others have after a failure.", 0.0)
 _THREADS = flags.DEFINE_integer(
     "threads_per_worker", 0, "Threads and CPU cores of each; 0: all share all cores.", 0
 )
@@ -40,7 +40,7 @@ def launch(
     command: Sequence[str],
     workers: int,
     *,
-    grace: float = 60.0,
+    grace: float = 30.0,
     threads: int = 0,
     kill_after: float = _SECONDS_FROM_TERM_TO_KILL,
 ) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import _main
-from experiments.configs import sources
+from experiments.configs import datasets
 from keras_transfer.core.config import PretrainConfig
 from keras_transfer.core.errors import UserError
 
@@ -29,7 +29,7 @@ def main() -> None:
         _main.show_config(config)
         return
     try:
-        sources.require(config.data.dirs)
+        datasets.require(config.data.dirs)
     except UserError:
         if values.dry_run:
             _main.show_config(config)

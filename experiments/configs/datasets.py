@@ -1,5 +1,6 @@
-"""The pre-training sources by the names of the paper: their folders, and how to build them."""
+"""The datasets by the names of the paper: their folders, and how to build them."""
 
+import functools
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ _AUTHORS_PADCHEST = "labels=authors,splits=authors,views=PA,AP,AP Supine,L,COSTA
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """A dataset to pre-train on.
+class Recipe:
+    """How a dataset is built.
 
     Attributes:
         builder: Value of the builder's ``--source``.
@@ -32,21 +33,47 @@ class Source:
     image_size: int = 512
 
 
+def _prepared(name: str, options: str = "", authors: str = "") -> Recipe:
+    """A set of photographs that TFDS has prepared."""
+    own = ",".join(filter(None, [f"dataset={name}", options]))
+    return Recipe(
+        builder="tfds_import",
+        natural=True,
+        options=own,
+        authors=",".join(filter(None, [own, authors])),
+        image_size=0,
+    )
+
+
+# To pre-train on.
 SOURCES = {
-    "imagenet1k": Source(builder="imagenet1k", natural=True, image_size=0),
+    "imagenet1k": Recipe(builder="imagenet1k", natural=True, image_size=0),
     # One training pair per image and label: paper, section 3.1.1.
-    "imagenet21k": Source(
+    "imagenet21k": Recipe(
         builder="imagenet21k",
         natural=True,
         options="records=per_label",
         authors="records=per_label",
         image_size=0,
     ),
-    "chexpert": Source(builder="chexpert", authors="support_devices=zero"),
-    "mimic": Source(builder="mimic_cxr", authors="splits=authors,support_devices=zero"),
-    "nih": Source(builder="nih_cxr14", authors="splits=authors"),
-    "padchest": Source(builder="padchest", authors=_AUTHORS_PADCHEST),
+    "chexpert": Recipe(builder="chexpert", authors="support_devices=zero"),
+    "mimic": Recipe(builder="mimic_cxr", authors="splits=authors,support_devices=zero"),
+    "nih": Recipe(builder="nih_cxr14", authors="splits=authors"),
+    "padchest": Recipe(builder="padchest", authors=_AUTHORS_PADCHEST),
 }
+
+# Only transferred to.
+_MORE = {
+    # Some of their training images are among the test images: the card says how many.
+    "cifar10": _prepared("cifar10", "leaky=true"),
+    "cifar100": _prepared("cifar100", "leaky=true"),
+    "flowers102": _prepared("oxford_flowers102", authors="splits=authors"),
+    "pets": _prepared("oxford_iiit_pet"),
+    "covidx": Recipe(builder="covidx_cxr2", authors="splits=authors"),
+    "tuberculosis": Recipe(builder="tuberculosis", authors="splits=authors"),
+    "padchest_cl": Recipe(builder="padchest_cl", authors="labels=authors,splits=authors"),
+}
+DATASETS = SOURCES | _MORE
 
 
 def parse(text: str) -> list[str]:
@@ -65,17 +92,18 @@ def parse(text: str) -> list[str]:
 
 
 def folder(name: str, root: str, *, authors: bool) -> str:
-    """Returns the folder that the builder makes below ``root``."""
-    return f"{root}/{_place(SOURCES[name], authors)}"
+    """Returns the folder that the builder makes of a dataset, below ``root``."""
+    return f"{root}/{_place(DATASETS[name], authors)}"
 
 
 def command(name: str, root: str, *, authors: bool) -> str:
-    """Returns what builds a source; its input folder is named in capitals, for you to fill in."""
-    source = SOURCES[name]
-    options = source.authors if authors else source.options
-    words = ["python", "-m", "tfrecords_builders.build", f"--source={source.builder}"]
-    words += [f"--input_dir={source.builder.upper()}_DIR", f"--output_dir={root}"]
-    words += [f"--image_size={source.image_size}"] if source.image_size else []
+    """Returns what builds a dataset; its input folder is named in capitals, for you to fill in."""
+    recipe = DATASETS[name]
+    options = recipe.authors if authors else recipe.options
+    place = "TFDS" if recipe.builder == "tfds_import" else recipe.builder.upper()
+    words = ["python", "-m", "tfrecords_builders.build", f"--source={recipe.builder}"]
+    words += [f"--input_dir={place}_DIR", f"--output_dir={root}"]
+    words += [f"--image_size={recipe.image_size}"] if recipe.image_size else []
     words += [f"--options={options}"] if options else []
     return shlex.join(words)
 
@@ -84,32 +112,33 @@ def require(folders: Sequence[str]) -> None:
     """Raises a UserError that names every missing dataset folder and the command that makes it."""
     missing = [path for path in folders if not Path(path).is_dir()]
     if missing:
-        described = "; ".join(
-            f"{path}: no such dataset folder, {_advice(path)}" for path in missing
-        )
+        described = "; ".join(f"{path}: no such dataset folder, {advice(path)}" for path in missing)
         raise UserError(f"{len(missing)} of {len(folders)} datasets missing. {described}")
 
 
-def _advice(path: str) -> str:
-    for name, source in SOURCES.items():
+def advice(path: str) -> str:
+    """Says what builds the dataset of a folder."""
+    for name, recipe in DATASETS.items():
         for authors in (False, True):
-            place = _place(source, authors)
+            place = _place(recipe, authors)
             if f"/{path}".endswith(f"/{place}"):
                 root = path.removesuffix(place).rstrip("/") or "."
                 return f"build it with: {command(name, root, authors=authors)}"
     return "build it with tfrecords_builders.build"
 
 
-def _place(source: Source, authors: bool) -> str:
+@functools.cache
+def _place(recipe: Recipe, authors: bool) -> str:
     """Returns ``<name>/<config>/<version>`` as the builder calls it."""
-    kind = builders.get(source.builder)
-    options = builders.parse_options(kind, [source.authors if authors else source.options])
-    rendering = images.Rendering(encoding=kind.encoding, image_size=source.image_size, channels=1)
+    kind = builders.get(recipe.builder)
+    options = builders.parse_options(kind, [recipe.authors if authors else recipe.options])
+    rendering = images.Rendering(encoding=kind.encoding, image_size=recipe.image_size, channels=1)
     job = plan.Job(
-        source=source.builder,
+        source=recipe.builder,
         options=tuple(options.items()),
         input_dir="",
         seed=0,
         rendering=rendering,
     )
-    return f"{kind.name}/{job.config}/{kind.version}"
+    # TFDS's own name goes before the builder's.
+    return f"{options.get('dataset') or kind.name}/{job.config}/{kind.version}"

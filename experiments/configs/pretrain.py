@@ -19,7 +19,7 @@ of the table in the authors' specification (upstream.md, section 1.4).
 
 from dataclasses import dataclass, replace
 
-from experiments.configs import sources
+from experiments.configs import datasets
 from experiments.configs.common import parse_arg
 from keras_transfer.core.config import (
     DataConfig,
@@ -98,7 +98,7 @@ def _authors(names: list[str], arch: str) -> Recipe:
     """What the published configs say (upstream.md, section 1), row by row."""
     paper = _paper(names)
     # Local batches are 32 images for R50x1 and 16 for R152x4, X-rays always 16.
-    local = 32 if arch == "r50x1" and sources.SOURCES[names[0]].natural else 16
+    local = 32 if arch == "r50x1" and datasets.SOURCES[names[0]].natural else 16
     common = replace(
         paper,
         nesterov=True,  # row 4
@@ -138,7 +138,7 @@ def _authors_views(names: list[str]) -> tuple[str, ...]:
         return _FRONTAL
     if "mimic" not in names:
         return _PADCHEST_VIEWS
-    lateral = [sources.SOURCES[n].builder for n in names if n in ("chexpert", "padchest")]
+    lateral = [datasets.SOURCES[n].builder for n in names if n in ("chexpert", "padchest")]
     return (*(v for v in _PADCHEST_VIEWS if v != "L"), *(f"{name}:L" for name in lateral))
 
 
@@ -189,7 +189,7 @@ def recipe(names: list[str], arch: str, variant: str) -> Recipe:
 
 def is_mixture(names: list[str]) -> bool:
     """Whether the labels of sources are of different kinds."""
-    return len(names) > 1 and any(sources.SOURCES[name].natural for name in names)
+    return len(names) > 1 and any(datasets.SOURCES[name].natural for name in names)
 
 
 def make(
@@ -210,11 +210,11 @@ def make(
         data: Folder below which the datasets were built.
         seed: Seed of the run.
     """
-    names = sources.parse(source)
+    names = datasets.parse(source)
     chosen = recipe(names, arch, variant)
     if variant != PAPER and names == ["chexpert", "mimic"]:
         names = ["mimic", "chexpert"]  # row 10: this union has its own code, MIMIC first
-    folders = [sources.folder(name, data, authors=variant != PAPER) for name in names]
+    folders = [datasets.folder(name, data, authors=variant != PAPER) for name in names]
     config = _config(chosen, arch, seed)
     config.name = source if variant == PAPER else f"{source}:{variant}"
     config.data.dirs = tuple(folders)

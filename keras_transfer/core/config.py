@@ -19,6 +19,8 @@ from keras_transfer.core.labels import LABEL_JOINS
 HYPERRULE = "hyperrule"
 FULL = "full"
 
+# Of a network, from the images to the features below the head.
+PARTS = ("root", "stage1", "stage2", "stage3", "stage4")
 PRECISIONS = ("float32", "mixed_bfloat16")
 
 
@@ -39,11 +41,16 @@ class DataConfig:
             one output per class of multi-class folders, 0 for the other classes of their own. The
             loss is the mean over known labels: an image with more of them counts more.
         train_split: Split to train on.
+        val_fraction: Share of the training split, whole patients, that is the validation split
+            instead: for data that have none. The same examples for all seeds and shots.
+        oversample: Whether every class is drawn equally often, with replacement; for multi-class
+            data in full shot, as few-shot selections are balanced.
         val_split: Split evaluated during and after training, of those folders that have it; ""
             for none.
         test_split: Split evaluated once, at the end; "" for none.
         train: Augmentation string of training, or "hyperrule" for the resolution that the
-            BiT-HyperRule gives for the size of the first image, normalised as the weights want it.
+            BiT-HyperRule gives for the size of the first image. In a string, ``as_weights`` stands
+            for the normalisation that the weights were trained with.
         eval: Augmentation string of evaluation, or "hyperrule".
         uncertain: Label of findings that are uncertain: ``nan`` (unknown), ``zero`` or ``one``.
         not_mentioned: Likewise of findings that a report does not mention.
@@ -55,6 +62,8 @@ class DataConfig:
     views: tuple[str, ...] = ()
     label_join: str = "common"
     train_split: str = "train"
+    val_fraction: float = 0.0
+    oversample: bool = False
     val_split: str = "val"
     test_split: str = ""
     train: str = HYPERRULE
@@ -75,13 +84,17 @@ class ModelConfig:
 
     Attributes:
         name: Registered architecture, such as ``bit-r50x1``.
-        init: Where weights come from: a finished run directory or a BiT ``.npz``; "" is scratch.
+        init: Where weights come from: a finished run or converted weights (a directory), or a BiT
+            ``.npz``; "" is scratch.
         head_init: ``"zeros"`` (BiT) or ``"uniform"`` (the authors' code).
+        freeze_until: Last part that stays as it was initialised, with all before it: ``root``,
+            ``stage1`` to ``stage4``; after ``stage4`` only the head is trained. "" trains all.
     """
 
     name: str = "bit-r50x1"
     init: str = ""
     head_init: str = "zeros"
+    freeze_until: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -97,6 +110,9 @@ class OptimConfig:
         weight_decay: Coupled L2, added to the clipped gradient.
         decay_mask: ``"kernels"`` or ``"all"`` variables (the authors' code).
         clipping: AGC's largest ratio of gradient to parameter norm; 0 switches AGC off.
+        non_finite: What a loss or gradient that is NaN or infinite does, on whichever worker it
+            appears: ``stop`` ends the run on all of them, ``skip`` leaves the step out on all of
+            them (and ends the run after 10 in a row).
     """
 
     base_lr: float = 0.001
@@ -106,6 +122,7 @@ class OptimConfig:
     weight_decay: float = 0.0
     decay_mask: str = "kernels"
     clipping: float = 0.01
+    non_finite: str = "stop"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -134,6 +151,8 @@ class TrainConfig:
         global_batch_size: Examples per optimisation step, over all replicas.
         accumulation: Micro-batches that each replica adds up before one update.
         eval_batch_size: Examples per evaluation step, over all replicas; changes no number.
+        select: Weights that are tested and kept: those of the ``last`` step, or of the ``best``
+            evaluation on the validation split (``eval_every``).
         log_every: Interval of metrics.jsonl and TensorBoard.
         eval_every: Interval of evaluation on the validation split; "0 steps": at the end only.
         checkpoint_every: Interval of checkpoints.
@@ -144,6 +163,7 @@ class TrainConfig:
     global_batch_size: int = 128
     accumulation: int = 1
     eval_batch_size: int = 128
+    select: str = "last"
     log_every: str = "50 steps"
     eval_every: str = "0 steps"
     checkpoint_every: str = "1000 steps"
@@ -158,6 +178,8 @@ class RuntimeConfig:
     Attributes:
         precision: ``float32`` or ``mixed_bfloat16``.
         xla: Compile forward and backward pass with XLA (slower on CPU, measured).
+        recompute: Keep only the inputs of the network's units for the backward pass and compute
+            the rest again: a third of the memory of activations, about a third more time.
         replicas: Local devices to use; 0 is all GPUs, or one CPU device.
         steps_per_call: Most optimisation steps run between two looks of the actions.
         deterministic: Same bits in every run on the same machine; may be slower on GPU.
@@ -165,17 +187,19 @@ class RuntimeConfig:
         collective: How gradients travel between workers: ``nccl``, ``ring`` (gRPC), or ``auto``,
             NCCL where there are GPUs.
         pack_mib: Gradients are sent in packs of about so many MiB while the backward pass goes on;
-            0 sends all at its end.
+            0 sends all at its end; None takes 32 for NCCL and 4 for the ring, where workers wait
+            for each other's large packs (measured: README, Scaling).
     """
 
     precision: str = "float32"
     xla: bool = False
+    recompute: bool = False
     replicas: int = 0
     steps_per_call: int = 50
     deterministic: bool = False
     read_threads: int = 8
     collective: str = "auto"
-    pack_mib: int = 32
+    pack_mib: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -184,6 +208,8 @@ class RunConfig:
 
     Attributes:
         name: The name that results carry for the data; "" takes the dataset's own.
+        metric: The metric that tables show and ``train.select`` compares; "" is accuracy, or
+            mean_auc where labels are several.
         seed: Initialisation, order, augmentation and few-shot selection derive from it.
         data: What is read.
         model: The network.
@@ -194,6 +220,7 @@ class RunConfig:
     """
 
     name: str = ""
+    metric: str = ""
     seed: int = 0
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -223,9 +250,16 @@ class RunConfig:
         for name in ("uncertain", "not_mentioned"):
             _one_of(f"data.{name}", getattr(self.data, name), ("nan", "zero", "one"))
         _one_of("runtime.collective", self.runtime.collective, ("auto", "nccl", "ring"))
-        if self.runtime.pack_mib < 0:
+        if self.runtime.pack_mib is not None and self.runtime.pack_mib < 0:
             raise UserError("runtime.pack_mib must not be negative.")
         _one_of("model.head_init", self.model.head_init, ("zeros", "uniform"))
+        _one_of("model.freeze_until", self.model.freeze_until, ("", *PARTS))
+        _one_of("train.select", self.train.select, ("last", "best"))
+        if not 0 <= self.data.val_fraction < 1:
+            raise UserError(f"data.val_fraction must be in [0, 1), got {self.data.val_fraction}.")
+        if self.data.oversample and self.data.weights:
+            raise UserError("data.oversample and data.weights exclude each other.")
+        _one_of("optim.non_finite", self.optim.non_finite, ("stop", "skip"))
         _one_of("optim.decay_mask", self.optim.decay_mask, ("kernels", "all"))
         for name in ("base_lr", "momentum", "weight_decay", "clipping", "base_batch_size"):
             if not getattr(self.optim, name) >= 0:

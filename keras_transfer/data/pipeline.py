@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.core.labels import LabelSpace, union
-from keras_transfer.core.sampling import EpochOrder, MixtureOrder
+from keras_transfer.core.sampling import BalancedOrder, EpochOrder, MixtureOrder
 from keras_transfer.core.seeds import derive
 from keras_transfer.data import augment, augment_ops, views
 from keras_transfer.data.dataset import Dataset
@@ -93,6 +93,15 @@ class Examples:
         chosen.__dict__.update(self.__dict__)
         chosen._selection = self._numbers(indices)
         return chosen
+
+    def patients(self) -> np.ndarray:
+        """Returns str[n]: patient ids, with the dataset's number in front; "" where unknown."""
+        found = []
+        for number, dataset in enumerate(self._datasets):
+            ids = dataset.index(self._split, ["patient_id"])["patient_id"].to_numpy(dtype=str)
+            found.append(np.where(ids == "", "", np.char.add(f"{number}:", ids)))
+        joined = np.concatenate(found)
+        return joined if self._selection is None else joined[self._selection]
 
     def example_ids(self) -> np.ndarray:
         """Returns str[n]: ids; those of several datasets carry the dataset's name in front."""
@@ -175,6 +184,7 @@ def train_dataset(
     start_step: int = 0,
     mixup: float = 0.0,
     weights: Sequence[float] = (),
+    oversample: bool = False,
     read_threads: int = 8,
 ) -> tf.data.Dataset:
     """Endless training batches of one worker, from a step on.
@@ -187,15 +197,14 @@ def train_dataset(
         start_step: First step to deliver.
         mixup: Alpha of mixup; 0 is off.
         weights: How often to draw from each dataset; () takes every example once per epoch.
+        oversample: Whether to draw every class equally often, with replacement.
         read_threads: Parallel reads, each of one batch.
 
     Returns:
         Batches ``image`` float32[B, H, W, 3], ``label`` int32[B] or float32[B, C], ``weight``
         float32[B] or float32[B, C] (0 = unknown label).
     """
-    order: EpochOrder | MixtureOrder = (
-        MixtureOrder(examples.source, weights, seed) if weights else EpochOrder(len(examples), seed)
-    )
+    order = _order(examples, seed, weights, oversample)
     if mixup and part.batch_size % 2:
         raise UserError(
             f"mixup pairs neighbours: the batch of a replica must be even, got {part.batch_size}."
@@ -220,6 +229,21 @@ def train_dataset(
 
         ds = counted.map(mix, num_parallel_calls=tf.data.AUTOTUNE)
     return _finish(ds.map(_drop_bookkeeping))
+
+
+def _order(
+    examples: Examples, seed: int, weights: Sequence[float], oversample: bool
+) -> EpochOrder | MixtureOrder | BalancedOrder:
+    if oversample:
+        if examples.labels.is_multilabel:
+            raise UserError(
+                "data.oversample: examples with several labels have no class to draw by; leave it "
+                "off."
+            )
+        return BalancedOrder(examples.label, seed)
+    if weights:
+        return MixtureOrder(examples.source, weights, seed)
+    return EpochOrder(len(examples), seed)
 
 
 def eval_dataset(

@@ -9,8 +9,10 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "heads": ["feature_extractor", "is_head", "replace_head"],
-        "npz": ["LoadReport", "load_npz", "npz_shapes", "save_npz"],
+        "arrays": ["open_arrays", "recognise"],
+        "heads": ["feature_extractor", "freeze", "is_head", "replace_head"],
+        "memory": ["Footprint", "footprint"],
+        "npz": ["LoadReport", "load_npz", "npz_shapes", "save_npz", "write_arrays"],
         "resnetv2": ["VARIANTS", "build", "check_name", "names", "npz_key", "reinitialize"],
     },
 )

@@ -68,6 +68,27 @@ def replace_head(
     return replaced
 
 
+def freeze(model: keras.Model, until: str) -> None:
+    """Makes the parts of a network up to one of them untrainable, in place.
+
+    Args:
+        model: A model with features of this package.
+        until: ``root``, ``stage1`` to ``stage4``, or "" to freeze nothing. With ``stage4`` goes the
+            normalisation behind it: only the head is trained.
+    """
+    if not until:
+        return
+    layers = {"root": ["root_block"], **{f"stage{i}": [f"block{i}"] for i in (1, 2, 3, 4)}}
+    layers["stage4"].append("group_norm")
+    if until not in layers:
+        raise UserError(f"Unknown part {until!r} to freeze: {', '.join(layers)}.")
+    for part, names in layers.items():
+        for name in names:
+            model.get_layer(name).trainable = False
+        if part == until:
+            return
+
+
 def feature_extractor(model: keras.Model) -> keras.Model:
     """Returns a model, sharing the backbone, that maps images to features.
 

@@ -50,6 +50,9 @@ class AGC(keras.optimizers.Optimizer):
         exclude: Regular expressions searched in the paths of the variables; a variable with a
             match is not clipped. Each must match something, so that a head of another name is not
             clipped unnoticed; () clips every variable.
+        skip_non_finite: Whether a step whose summed gradient is NaN or infinite anywhere changes
+            nothing, on any replica; its statistics are NaN. It still counts among ``iterations``.
+            All gradients are summed before the first variable is updated, then.
         name: Prefix of the paths of the statistics.
     """
 
@@ -60,6 +63,7 @@ class AGC(keras.optimizers.Optimizer):
         clipping: float | None = 0.01,
         eps: float = 1e-3,
         exclude: str | Sequence[str] = HEAD,
+        skip_non_finite: bool = False,
         name: str = "agc",
     ):
         _check_inner(inner)
@@ -73,6 +77,7 @@ class AGC(keras.optimizers.Optimizer):
         self.clipping = clipping
         self.eps = eps
         self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+        self.skip_non_finite = skip_non_finite
         # The gradients that arrive are scaled by whoever scaled the loss: Keras divides in apply().
         self.loss_scale_factor = inner.loss_scale_factor
 
@@ -145,6 +150,41 @@ class AGC(keras.optimizers.Optimizer):
         # The base class counts its own iterations; Adam and schedules read the inner optimiser's.
         self.inner.iterations.assign_add(1)
 
+    def _backend_update_step(
+        self,
+        grads: Sequence[tf.Tensor],
+        trainable_variables: Sequence[keras.Variable],
+        learning_rate: tf.Tensor,
+    ) -> None:
+        if not self.skip_non_finite:
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
+            return
+        values = [getattr(variable, "value", variable) for variable in trainable_variables]
+        pairs = self._all_reduce_sum_gradients(list(zip(grads, values, strict=True)))
+        # The sum is the vote: what one replica cannot count is NaN or infinite in the sum of all,
+        # which every replica has with the same bits.
+        finite = tf.math.is_finite(tf.add_n([_sum_of_squares(g) for g, _ in pairs]))
+        tf.__internal__.distribute.interim.maybe_merge_call(
+            self._update_or_skip, self._distribution_strategy, pairs, learning_rate, finite
+        )
+
+    def _update_or_skip(
+        self,
+        distribution: tf.distribute.Strategy,
+        pairs: list[tuple[Any, Any]],
+        learning_rate: tf.Tensor,
+        finite: Any,
+    ) -> None:
+        def update() -> None:
+            self._distributed_tf_update_step(distribution, pairs, learning_rate)
+
+        def skip() -> None:
+            unknown = tf.fill([4], float("nan"))
+            row = self._statistics[0].value
+            distribution.extended.update(row, lambda r: r.assign(unknown), group=False)
+
+        tf.cond(distribution.experimental_local_results(finite)[0], update, skip)
+
     def _apply_weight_decay(self, variables: list[keras.Variable]) -> None:
         self.inner._apply_weight_decay(variables)
 
@@ -174,6 +214,7 @@ class AGC(keras.optimizers.Optimizer):
             "clipping": self.clipping,
             "eps": self.eps,
             "exclude": list(self.exclude),
+            "skip_non_finite": self.skip_non_finite,
             "name": self.name,
         }
 

@@ -5,8 +5,11 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
+        "conversion": ["Facts", "convert"],
         "dry": ["dry_run"],
+        "export": ["export_run"],
         "predict": ["evaluate"],
+        "probing": ["probe", "probe_plan"],
         "run": ["pretrain", "transfer"],
         "step": ["EngineCache"],
     },

@@ -3,23 +3,52 @@
 An action is due at multiples of its interval and at the end of the run.
 """
 
+import contextlib
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from tqdm import tqdm
 
 from keras_transfer.core import runs
 from keras_transfer.core.errors import Preempted, UserError
-from keras_transfer.training import checkpoints
+from keras_transfer.training import checkpoints, cluster
 from keras_transfer.training.loop import Progress
 from keras_transfer.training.step import Engine
 
 _NEVER = np.iinfo(np.int64).max
+
+
+def on_chief(write: Callable[[], None], total: Callable[[int], int]) -> None:
+    """Lets the chief write files, and stops all workers where it cannot.
+
+    An error on one worker alone would look like a lost worker to the others, and to Slurm like a
+    reason to start again.
+
+    Args:
+        write: Writes; may raise UserError.
+        total: Adds a number up over all workers, see `Engine.total`; all of them must call.
+
+    Raises:
+        UserError: On all workers.
+    """
+    failure = None
+    if cluster.team().is_chief:
+        try:
+            write()
+        except UserError as error:
+            failure = error
+    if total(int(failure is not None)):
+        cluster.wait_for_all()
+        raise failure or UserError(
+            f"Worker {cluster.team().rank} stops with worker 0, which cannot write its files and "
+            "says why."
+        )
 
 
 class _EachWindow:
@@ -43,23 +72,48 @@ class _Periodic:
         return at_end or bool(self._every and progress.step % self._every == 0)
 
 
-class StopOnNonFinite(_EachWindow):
-    """Stops at the first loss or gradient norm that is NaN or infinite, naming its step."""
+class WatchNonFinite(_EachWindow):
+    """Stops at the first loss or gradient that is NaN or infinite, or reports steps left out.
 
-    def __init__(self, run_dir: Path):
-        self._run_dir = run_dir
+    All workers see the same numbers, so all of them do the same.
+
+    Args:
+        run_dir: The run directory.
+        skips: Whether the optimiser leaves such steps out (``optim.non_finite``).
+    """
+
+    most_in_a_row = 10
+
+    def __init__(self, run_dir: Path, *, skips: bool):
+        self._run_dir, self._skips = run_dir, skips
+        self._in_a_row = 0
 
     def __call__(self, progress: Progress) -> None:
-        for name in ("loss", "grad_norm", "param_norm"):
-            bad = np.flatnonzero(~np.isfinite(progress.values[name]))
-            if len(bad):
-                step = progress.step - progress.window_steps + int(bad[0]) + 1
-                value = progress.values[name][bad[0]]
+        watched = ("grad_norm",) if self._skips else ("loss", "grad_norm", "param_norm")
+        good = np.all([np.isfinite(progress.values[name]) for name in watched], axis=0)
+        for index, is_good in enumerate(good):
+            self._in_a_row = 0 if is_good else self._in_a_row + 1
+            if is_good:
+                continue
+            step = progress.step - progress.window_steps + index + 1
+            what = f"{self._run_dir}: step {step}: the loss or a gradient is NaN or infinite"
+            what += _culprit(progress, index)
+            if not self._skips or self._in_a_row == self.most_in_a_row:
+                cluster.wait_for_all()
                 raise UserError(
-                    f"{self._run_dir}: {name} became {value} at step {step}; the last checkpoint "
-                    "is from before. Lower optim.base_lr, lengthen schedule.warmup or switch "
-                    "optim.clipping on."
+                    f"{what}{f', as in the {self._in_a_row - 1} steps before' * self._skips}; the "
+                    "last checkpoint is from before. Lower optim.base_lr, lengthen "
+                    "schedule.warmup or switch optim.clipping on."
                 )
+            logging.warning("%s: left out.", what)
+
+
+def _culprit(progress: Progress, index: int) -> str:
+    """Names the worker that spoiled a step, if it is one of several."""
+    bad, ranks = (int(progress.values[name][index]) for name in ("bad_replicas", "bad_ranks"))
+    if cluster.team().size == 1 or not bad:
+        return ""
+    return f" on worker {ranks}" if bad == 1 else f" on {bad} replicas"
 
 
 class Log(_Periodic):
@@ -67,6 +121,13 @@ class Log(_Periodic):
 
     Workers that do not write have the same action all the same: it decides, with the others, how
     long a window is, and windows must be equally long everywhere.
+
+    Args:
+        run_dir: The run directory.
+        every: Interval in steps.
+        config_text: Shown by TensorBoard.
+        global_batch_size: Images per step.
+        total: See `on_chief`.
     """
 
     def __init__(
@@ -75,20 +136,15 @@ class Log(_Periodic):
         every: int,
         config_text: str,
         global_batch_size: int,
-        *,
-        writes: bool = True,
+        total: Callable[[int], int],
     ):
         super().__init__(every)
-        self._run_dir, self._writes = run_dir, writes
+        self._run_dir, self._total = run_dir, total
         self._batch = global_batch_size
-        folder = str(run_dir / runs.TENSORBOARD_DIR)
-        self._writer = (
-            tf.summary.create_file_writer(folder) if writes else tf.summary.create_noop_writer()
-        )
         self._columns: dict[str, list[np.ndarray]] = {}
         self._seconds = 0.0
-        with self._writer.as_default(step=0):
-            tf.summary.text("config", f"```\n{config_text}\n```")
+        self._writer = tf.summary.create_noop_writer()
+        on_chief(lambda: self._open(config_text), total)
 
     def __call__(self, progress: Progress) -> None:
         for name, values in progress.values.items():
@@ -97,7 +153,11 @@ class Log(_Periodic):
         if not self._due(progress):
             return
         columns = {name: np.concatenate(values) for name, values in self._columns.items()}
-        row = {f"train/{name}": float(np.mean(values)) for name, values in columns.items()}
+        counted = np.isfinite(columns["grad_norm"])  # all but steps that were left out
+        names = [name for name in columns if not name.startswith("bad_")] if counted.any() else []
+        row = {f"train/{name}": float(np.mean(columns[name][counted])) for name in names}
+        if not counted.all():
+            row["train/skipped_steps"] = int((~counted).sum())
         # The rate in force, not a mean over a change of it.
         row["train/learning_rate"] = float(columns["learning_rate"][-1])
         images = len(columns["loss"]) * self._batch
@@ -106,26 +166,58 @@ class Log(_Periodic):
         self._columns, self._seconds = {}, 0.0
 
     def write(self, step: int, row: dict[str, float]) -> None:
-        """Writes one line and the same scalars."""
-        if not self._writes:
-            return
+        """Writes one line and the same scalars; all workers call it."""
+        on_chief(lambda: self._write(step, row), self._total)
+
+    def _open(self, config_text: str) -> None:
+        with _named_when_full():
+            self._writer = tf.summary.create_file_writer(str(self._run_dir / runs.TENSORBOARD_DIR))
+            with self._writer.as_default(step=0):
+                tf.summary.text("config", f"```\n{config_text}\n```")
+
+    def _write(self, step: int, row: dict[str, float]) -> None:
         runs.append_metrics(self._run_dir, {"step": step, **row})
-        with self._writer.as_default(step=step):
+        with _named_when_full(), self._writer.as_default(step=step):
             for name, value in row.items():
                 tf.summary.scalar(name, value)
-        self._writer.flush()
+            self._writer.flush()
 
     def close(self) -> None:
         """Closes the TensorBoard file."""
         self._writer.close()
 
 
-class Evaluate(_Periodic):
-    """Evaluates on the validation split, on all workers, and logs the metrics on one."""
+@contextlib.contextmanager
+def _named_when_full() -> Iterator[None]:
+    """Makes one line of what TensorFlow says of a full disk, the file's name in front."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        file, _, reason = error.message.rpartition("}} ")[2].splitlines()[0].partition("; ")
+        raise UserError(
+            f"{file} cannot be written: {reason}. Make room, then give the same command again."
+        ) from None
 
-    def __init__(self, every: int, evaluate: Callable[[], dict[str, float]], log: Log):
+
+class Evaluate(_Periodic):
+    """Evaluates on the validation split, on all workers, and logs the metrics on one.
+
+    Args:
+        every: Interval in steps.
+        evaluate: Metric name -> value.
+        log: Where the values go.
+        then: Is told the values.
+    """
+
+    def __init__(
+        self,
+        every: int,
+        evaluate: Callable[[], dict[str, float]],
+        log: Log,
+        then: Callable[[Progress, dict[str, float]], None] | None = None,
+    ):
         super().__init__(every)
-        self._evaluate, self._log = evaluate, log
+        self._evaluate, self._log, self._then = evaluate, log, then
 
     def _due(self, progress: Progress) -> bool:
         # The end of the run has its own evaluation, with predictions.
@@ -133,8 +225,10 @@ class Evaluate(_Periodic):
 
     def __call__(self, progress: Progress) -> None:
         if self._due(progress):
-            values = {f"val/{name}": value for name, value in self._evaluate().items()}
-            self._log.write(progress.step, values)
+            values = self._evaluate()
+            self._log.write(progress.step, {f"val/{name}": v for name, v in values.items()})
+            if self._then is not None:
+                self._then(progress, values)
 
 
 class Checkpoint(_Periodic):
@@ -147,7 +241,6 @@ class Checkpoint(_Periodic):
         keep: Newest checkpoints to keep.
         keep_every: Multiples of it are kept for good; 0 for none.
         at_end: Whether the end of the run is saved too.
-        writes: Whether this process is the one that writes; all workers hold the same values.
     """
 
     def __init__(
@@ -159,12 +252,11 @@ class Checkpoint(_Periodic):
         keep: int,
         keep_every: int,
         at_end: bool,
-        writes: bool = True,
     ):
         super().__init__(every)
         self._folder = run_dir / runs.CHECKPOINT_DIR
         self._engine, self._keep, self._keep_every = engine, keep, keep_every
-        self._at_end, self._writes = at_end, writes
+        self._at_end = at_end
 
     def __call__(self, progress: Progress) -> None:
         at_end = progress.step == progress.total_steps
@@ -172,14 +264,17 @@ class Checkpoint(_Periodic):
             self.save(progress)
 
     def save(self, progress: Progress) -> Path:
-        """Writes a checkpoint now and lets old ones go."""
-        if not self._writes:
-            return checkpoints.path_of(self._folder, progress.step)
-        header = {"seconds": progress.seconds}
-        variables = self._engine.variables()
-        path = checkpoints.save(self._folder, progress.step, variables, header)
-        checkpoints.prune(self._folder, self._keep, self._keep_every)
-        return path
+        """Writes a checkpoint now and lets old ones go; all workers, who hold the same, call it."""
+        on_chief(lambda: self._save(progress), self._engine.total)
+        return checkpoints.path_of(self._folder, progress.step)
+
+    def _save(self, progress: Progress) -> None:
+        devices = cluster.describe(self._engine.strategy)
+        header = {"seconds": progress.seconds, "devices": devices}
+        if progress.best_step:
+            header |= {"best_step": progress.best_step, "best_value": progress.best_value}
+        checkpoints.save(self._folder, progress.step, self._engine.variables(), header)
+        checkpoints.prune(self._folder, progress.step, self._keep, self._keep_every)
 
 
 class StopOnSignal(_EachWindow):
@@ -224,6 +319,7 @@ class StopOnSignal(_EachWindow):
         received = self._received
         if self._total(int(received is not None)):
             path = self._checkpoint.save(progress)
+            cluster.wait_for_all()
             name = signal.Signals(received).name if received else "Another worker's signal"
             raise Preempted(f"{name} at step {progress.step}: saved {path}; start again to go on.")
 

@@ -9,7 +9,6 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,9 @@ def save(folder: Path, step: int, variables: dict[str, Any], header: dict[str, A
         step: Optimisation steps done.
         variables: Name -> variable (anything with ``.numpy()``).
         header: JSON-able facts that travel with it.
+
+    Raises:
+        UserError: If the disk is full; older checkpoints are not touched then.
     """
     path = path_of(folder, step)
     with atomic_write(path, "wb") as stream, zipfile.ZipFile(stream, "w", allowZip64=True) as out:
@@ -113,15 +115,19 @@ def restore_latest(folder: Path, variables: dict[str, Any]) -> dict[str, Any] | 
         try:
             return restore(path, variables)
         except CorruptFileError as error:
-            logging.warning("%s Falling back to the checkpoint before it.", error)
+            logging.warning("%s Falling back to the checkpoint before it, if any.", error)
     return None
 
 
-def prune(folder: Path, keep: int, keep_every: int) -> None:
-    """Deletes all but the newest ``keep`` checkpoints and those at multiples of ``keep_every``."""
-    for step in _superfluous(steps(folder), keep, keep_every):
-        path_of(folder, step).unlink(missing_ok=True)
+def prune(folder: Path, step: int, keep: int, keep_every: int) -> None:
+    """Deletes what is not needed after ``step`` has been saved.
 
-
-def _superfluous(found: list[int], keep: int, keep_every: int) -> Iterable[int]:
-    return [s for s in found[:-keep] if not (keep_every and s % keep_every == 0)]
+    Kept are the newest ``keep`` checkpoints and those at multiples of ``keep_every``. Later ones
+    than ``step`` were damaged, else the run had gone on from them; they must not push out whole
+    ones.
+    """
+    found = steps(folder)
+    past = [s for s in found if s <= step]
+    old = [s for s in past[:-keep] if not (keep_every and s % keep_every == 0)]
+    for superfluous in old + [s for s in found if s > step]:
+        path_of(folder, superfluous).unlink(missing_ok=True)

@@ -24,6 +24,8 @@ from keras_transfer.training import launchers, rendezvous
 
 # TensorFlow itself would wait for an hour, in silence. KT_START_SECONDS changes it.
 _START_SECONDS = 300
+# Where gRPC carries them, workers wait for each other's large packs.
+_PACK_MIB = {"NCCL": 32, "RING": 4}
 _NETWORK_ERRORS = (
     tf.errors.UnavailableError,
     tf.errors.DeadlineExceededError,
@@ -81,7 +83,11 @@ def start(runtime: RuntimeConfig) -> Team:
 
 
 def wait_for_all() -> None:
-    """Returns when all workers have called it: who leaves early takes the others down."""
+    """Returns when all workers have called it, or when one has gone; to be called before leaving.
+
+    Who leaves at once takes with it what others may still have to fetch from it: the result of the
+    last sum, which they had in common.
+    """
     if not _joined:
         return
     used = _joined[0][1]
@@ -91,7 +97,9 @@ def wait_for_all() -> None:
         each = used.run(lambda: tf.ones([], tf.int32))
         return used.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)
 
-    meet()
+    # One that has gone had come so far: nothing is missing.
+    with contextlib.suppress(tf.errors.OpError):
+        meet()
 
 
 def _join(place: launchers.Place, runtime: RuntimeConfig) -> tuple[Team, tf.distribute.Strategy]:
@@ -175,8 +183,9 @@ def _over_workers(runtime: RuntimeConfig) -> tf.distribute.Strategy:
     # AUTO would be a ring through the hosts even between GPUs (spec/cluster.md section 5).
     kinds = {"auto": "NCCL" if gpus else "RING", "nccl": "NCCL", "ring": "RING"}
     chosen = kind[kinds[runtime.collective]]
+    pack_mib = _PACK_MIB[chosen.name] if runtime.pack_mib is None else runtime.pack_mib
     options = tf.distribute.experimental.CommunicationOptions(
-        bytes_per_pack=runtime.pack_mib * 2**20, implementation=chosen
+        bytes_per_pack=pack_mib * 2**20, implementation=chosen
     )
     with _cpu_devices(0 if gpus else runtime.replicas):
         return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)

@@ -4,14 +4,14 @@ import json
 import math
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 
 from keras_transfer import models
 from keras_transfer.core import config as config_lib
 from keras_transfer.core.config import RunConfig
-from keras_transfer.training import cluster
+from keras_transfer.training import cluster, memory
 from keras_transfer.training.setup import Setup, prepare
 from keras_transfer.training.step import Engine
 
@@ -22,8 +22,11 @@ _GIB = 1024**3
 def dry_run(config: RunConfig) -> Iterator[str]:
     """Builds data, network and compiled step, runs a few steps, and writes nothing.
 
+    Memory is estimated first. A step that would not fit is not built: the system would end the
+    process, or the machine would stand still.
+
     Yields:
-        Lines for a person: the resolved config, data, one batch, parameters, memory and time.
+        Lines for a person: the resolved config, data, memory, parameters, one batch and time.
 
     Raises:
         UserError: Whatever would stop the run before its first step.
@@ -31,6 +34,11 @@ def dry_run(config: RunConfig) -> Iterator[str]:
     setup = prepare(config)
     yield json.dumps(config_lib.to_dict(setup.config), indent=1)
     yield from _describe_data(setup)
+    problem = yield from _describe_memory(setup)
+    if problem:
+        yield f"warning: {problem}"
+        if cluster.team().size == 1:  # of several workers, none may go on without the others
+            return
     engine = Engine(setup.shape, setup.config.runtime)
     engine.reset(setup.config.seed, setup.config.model.head_init)
     if setup.init_file is not None:
@@ -61,17 +69,30 @@ def _describe_data(setup: Setup) -> Iterator[str]:
     )
 
 
+def _describe_memory(setup: Setup) -> Generator[str, None, str | None]:
+    """Yields the estimate; returns what to do if the step does not fit, or None."""
+    config = setup.config
+    cluster.configure(config.runtime)
+    strategy = cluster.strategy(config.runtime)
+    size = setup.train_pipeline.output_size
+    assert size is not None  # `prepare` refuses images of no fixed size
+    step = config, setup.labels.num_classes, size, strategy.num_replicas_in_sync
+    yield from memory.estimate(*step).lines()
+    available = memory.capacity(strategy)
+    if available is None:
+        return None
+    yield f"  {'there is':<45}{available / _GIB:>8.2f} GiB"
+    return memory.advice(*step, available)
+
+
 def _describe_parameters(engine: Engine) -> Iterator[str]:
     stages: dict[str, int] = {}
     for variable in engine.model.trainable_variables:
         stage = variable.path.split("/")[0].split(".")[0]
         stages[stage] = stages.get(stage, 0) + math.prod(variable.shape)
-    total = sum(stages.values())
     for stage, count in stages.items():
         yield f"  {stage:<12}{count:>14,}"
-    yield f"  {'parameters':<12}{total:>14,}"
-    state = total * 4 * 3
-    yield f"memory: {state / _GIB:.2f} GiB per replica for weights, momentum and gradients"
+    yield f"  {'parameters':<12}{sum(stages.values()):>14,}"
 
 
 def _describe_batch(batch: dict[str, np.ndarray]) -> Iterator[str]:

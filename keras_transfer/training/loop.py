@@ -1,5 +1,6 @@
 """The outer loop: run a window of compiled steps, let the actions look, repeat."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ class Progress:
         seconds: Time spent in optimisation steps, over all (re)starts.
         values: Column name -> float32[n] of the last window's n steps.
         window_seconds: Time the last window took.
+        best_step: Step of the best evaluation so far; 0 is none (``train.select``).
+        best_value: What it gave.
     """
 
     step: int
@@ -27,6 +30,8 @@ class Progress:
     seconds: float = 0.0
     values: dict[str, np.ndarray] = field(default_factory=dict)
     window_seconds: float = 0.0
+    best_step: int = 0
+    best_value: float = math.nan
 
     @property
     def window_steps(self) -> int:

@@ -6,15 +6,11 @@ import numpy as np
 
 from keras_transfer import evaluation, models
 from keras_transfer.core import runs
-from keras_transfer.core.labels import MULTICLASS, MULTILABEL
 from keras_transfer.data import augment, pipeline
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.training import weights
-from keras_transfer.training.setup import open_split
+from keras_transfer.training.setup import open_splits
 from keras_transfer.training.step import Engine, Shape
-
-# The metric that tables show.
-PRIMARY_METRIC = {MULTICLASS: "accuracy", MULTILABEL: "mean_auc"}
 
 
 def predict(
@@ -62,7 +58,7 @@ def evaluate(
     examples = (
         pipeline.Examples(datasets, split, labels=card.label_space)
         if data_dir
-        else open_split(config.data, datasets, split, card.label_space)
+        else open_splits(config.data, datasets, [split], card.label_space)[split]
     )
     engine = Engine(Shape.of(config, card.label_space), config.runtime)
     models.load_npz(engine.model, run_dir / runs.WEIGHTS_FILE, head="load")

@@ -1,6 +1,7 @@
 """The verbs that train: pretrain and transfer."""
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from keras_transfer.core.config import PretrainConfig, TransferConfig
 from keras_transfer.core.errors import UserError
 from keras_transfer.core.seeds import derive
 from keras_transfer.training import actions, checkpoints, cluster, loop, predict, weights
+from keras_transfer.training.best import Best
 from keras_transfer.training.setup import Setup, prepare
 from keras_transfer.training.step import Engine, EngineCache
 
@@ -59,9 +61,9 @@ def transfer(
 
 
 def _run(config: config_lib.RunConfig, workdir: Path, *, resume: str, engines: EngineCache) -> None:
-    team = cluster.start(config.runtime)
+    cluster.start(config.runtime)
     try:
-        _run_here(config, workdir, team, resume=resume, engines=engines)
+        _run_here(config, workdir, resume=resume, engines=engines)
     except tf.errors.OpError as error:
         raise cluster.lost(error) or error from None
 
@@ -69,7 +71,6 @@ def _run(config: config_lib.RunConfig, workdir: Path, *, resume: str, engines: E
 def _run_here(
     config: config_lib.RunConfig,
     workdir: Path,
-    team: cluster.Team,
     *,
     resume: str,
     engines: EngineCache,
@@ -92,21 +93,29 @@ def _run_here(
             for name in ("init", "order", "augment", "mixup", "fewshot")
         },
     }
-    if team.is_chief:
-        runs.start(workdir, setup.config, facts)
-        runs.truncate_metrics(workdir, progress.step)
-        if isinstance(setup.config, TransferConfig) and setup.config.num_shots is not None:
-            chosen = setup.train.example_ids().tolist()
-            runs.write_json(workdir / runs.FEWSHOT_FILE, chosen)
+    actions.on_chief(lambda: _open(setup, workdir, progress, facts), engine.total)
+    best = None
+    if setup.config.train.select == "best":
+        best = Best(workdir, engine, setup.config.metric)
+        best.restored(progress)
     try:
-        _train(engine, setup, workdir, progress)
-        _finish(engine, setup, workdir, progress)
+        _train(engine, setup, workdir, progress, best)
+        _finish(engine, setup, workdir, progress, best)
     except tf.errors.InvalidArgumentError:
         for examples in setup.examples.values():
             cause = examples.explain_undecodable()
             if cause:
                 raise cause from None
         raise
+
+
+def _open(setup: Setup, workdir: Path, progress: loop.Progress, facts: dict[str, Any]) -> None:
+    """Writes what a run directory holds from the start."""
+    runs.start(workdir, setup.config, facts)
+    runs.truncate_metrics(workdir, progress.step)
+    if isinstance(setup.config, TransferConfig) and setup.config.num_shots is not None:
+        chosen = setup.train.example_ids().tolist()
+        runs.write_json(workdir / runs.FEWSHOT_FILE, chosen)
 
 
 def _initialise(
@@ -137,6 +146,9 @@ def _initialise(
         logging.info("%s: %s", setup.init_file, report)
     if header is not None:
         progress.step, progress.seconds = header["step"], header["seconds"]
+        progress.best_step = header.get("best_step", 0)
+        progress.best_value = header.get("best_value", math.nan)
+        _note_other_devices(header, engine)
     _check_agreement(engine, progress.step)
     if progress.step > setup.total_steps:
         raise UserError(
@@ -144,6 +156,19 @@ def _initialise(
         )
     logging.info("%s: initialised from %s.", workdir, origin)
     return progress, origin
+
+
+def _note_other_devices(header: dict[str, Any], engine: Engine) -> None:
+    """Says so where another number of workers or replicas goes on with a checkpoint."""
+    now = cluster.describe(engine.strategy)
+    before = header.get("devices", now)
+    if before != now:
+        logging.info(
+            "The checkpoint was written by %s, now it is %s: the order of the epoch and its global "
+            "batches are unchanged, sums may round otherwise.",
+            before,
+            now,
+        )
 
 
 def _check_agreement(engine: Engine, step: int) -> None:
@@ -156,12 +181,14 @@ def _check_agreement(engine: Engine, step: int) -> None:
         )
 
 
-def _train(engine: Engine, setup: Setup, workdir: Path, progress: loop.Progress) -> None:
+def _train(
+    engine: Engine, setup: Setup, workdir: Path, progress: loop.Progress, best: Best | None
+) -> None:
     config = setup.config
     batch = config.train.global_batch_size
     text = json.dumps(config_lib.to_dict(config), indent=1)
     chief = cluster.team().is_chief
-    log = actions.Log(workdir, setup.interval("log_every"), text, batch, writes=chief)
+    log = actions.Log(workdir, setup.interval("log_every"), text, batch, engine.total)
     checkpoint = actions.Checkpoint(
         workdir,
         engine,
@@ -170,18 +197,19 @@ def _train(engine: Engine, setup: Setup, workdir: Path, progress: loop.Progress)
         keep_every=setup.interval("keep_every"),
         # A finished transfer leaves weights, not the state of its optimiser.
         at_end=isinstance(config, PretrainConfig),
-        writes=chief,
     )
     val = config.data.val_split
     bar = actions.ShowProgress(setup.title, progress, batch) if chief else None
     with actions.StopOnSignal(checkpoint, engine.total) as stop:
-        looks: list[Any] = [actions.StopOnNonFinite(workdir), *([bar] if bar else []), log]
+        watch = actions.WatchNonFinite(workdir, skips=config.optim.non_finite == "skip")
+        looks: list[Any] = [watch, *([bar] if bar else []), log]
         if val and setup.interval("eval_every"):
             looks.append(
                 actions.Evaluate(
                     setup.interval("eval_every"),
                     lambda: _predict(engine, setup, val)[1].summary,
                     log,
+                    best.offer if best else None,
                 )
             )
         iterator = engine.iterate(
@@ -216,36 +244,54 @@ def _predict(
     return predictions, evaluation.compute(predictions, setup.labels)
 
 
-def _finish(engine: Engine, setup: Setup, workdir: Path, progress: loop.Progress) -> None:
+def _finish(
+    engine: Engine, setup: Setup, workdir: Path, progress: loop.Progress, best: Best | None
+) -> None:
     """Evaluates, then writes weights and last of all the result."""
-    config = setup.config
+    data, step = setup.config.data, progress.step
+    if best:
+        best.offer(progress, _predict(engine, setup, data.val_split)[1].summary)
+        step = best.take(progress)
+    found = {
+        split: _predict(engine, setup, split)
+        for split in dict.fromkeys((data.val_split, data.test_split))
+        if split
+    }
+    actions.on_chief(lambda: _close(engine, setup, workdir, step, found), engine.total)
+    if best and cluster.team().is_chief:
+        best.forget()
+
+
+def _close(
+    engine: Engine,
+    setup: Setup,
+    workdir: Path,
+    step: int,
+    found: dict[str, tuple[evaluation.Predictions, evaluation.Report]],
+) -> None:
+    """Writes predictions, weights and the result of a finished run."""
     rows: list[runs.ResultRow] = []
     undefined: dict[str, list[str]] = {}
-    for split in dict.fromkeys(s for s in (config.data.val_split, config.data.test_split) if s):
-        predictions, report = _predict(engine, setup, split)
-        if not cluster.team().is_chief:
-            continue
+    for split, (predictions, report) in found.items():
         path = workdir / runs.PREDICTIONS_DIR / f"{split}.npz"
         evaluation.save_predictions(path, predictions, setup.labels)
         undefined |= {f"{split}/{name}": list(v) for name, v in report.undefined.items()}
-        rows += _rows(setup, split, report, len(predictions), progress.step)
-    if not cluster.team().is_chief:
-        return
+        rows += _rows(setup, split, report, len(predictions), step)
     models.save_npz(engine.model, workdir / runs.WEIGHTS_FILE)
     weights.write_card(
         workdir,
         weights.WeightsCard(
-            arch=config.model.name,
+            arch=setup.config.model.name,
             source=setup.lineage,
             normalisation=setup.eval_pipeline.normalisation,
             train=setup.train_pipeline.text,
             eval=setup.eval_pipeline.text,
             task=setup.labels.task,
             labels=setup.labels.names,
-            step=progress.step,
+            step=step,
         ),
     )
-    primary = predict.PRIMARY_METRIC[setup.labels.task]
+    primary = setup.config.metric
     runs.write_result(workdir, rows, primary_metric=primary, undefined=undefined)
     for row in rows:
         if row.metric == primary:

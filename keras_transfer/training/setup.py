@@ -5,7 +5,7 @@ All that can be wrong with a run and be known without a training step is found h
 
 import copy
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,15 +24,21 @@ from keras_transfer.core.config import (
     TransferConfig,
 )
 from keras_transfer.core.errors import CorruptFileError, UserError
-from keras_transfer.core.labels import LabelSpace, union
+from keras_transfer.core.labels import MULTICLASS, MULTILABEL, LabelSpace, union
 from keras_transfer.core.runs import SCRATCH
-from keras_transfer.core.sampling import few_shot
+from keras_transfer.core.sampling import few_shot, grouped_split
 from keras_transfer.data import augment
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.pipeline import Examples, Slice, train_dataset
+from keras_transfer.evaluation import metrics
 from keras_transfer.optim import hyperrule, schedules
 from keras_transfer.training import weights
 from keras_transfer.training.step import Shape
+
+# The metric that tables show, unless a config names another.
+PRIMARY_METRIC = {MULTICLASS: "accuracy", MULTILABEL: "mean_auc"}
+
+_AS_WEIGHTS = "as_weights"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +102,10 @@ class Setup:
         """Architecture as results name it, such as ``r50x1``."""
         return self.config.model.name.removeprefix("bit-")
 
+    @property
+    def _is_few_shot(self) -> bool:
+        return isinstance(self.config, TransferConfig) and self.config.num_shots is not None
+
     def train_batches(self, part: Slice, start_step: int = 0) -> tf.data.Dataset:
         """Returns the batches of the run from a step on; see `pipeline.train_dataset`."""
         return train_dataset(
@@ -106,6 +116,7 @@ class Setup:
             start_step=start_step,
             mixup=self.config.data.mixup or 0.0,
             weights=self.config.data.weights,
+            oversample=self.config.data.oversample and not self._is_few_shot,
             read_threads=self.config.runtime.read_threads,
         )
 
@@ -133,11 +144,11 @@ def prepare(config: RunConfig) -> Setup:
     data = config.data
     datasets = [Dataset(folder, **data.policies) for folder in data.dirs]
     labels = union([dataset.labels for dataset in datasets], data.label_join)
-    examples = {
-        split: open_split(data, datasets, split, labels)
-        for split in (data.train_split, data.val_split, data.test_split)
-        if split
-    }
+    if data.val_fraction and not data.val_split:
+        data.val_split = "val"
+    config.metric = _metric(config, labels)
+    splits = [s for s in (data.train_split, data.val_split, data.test_split) if s]
+    examples = open_splits(data, datasets, splits, labels)
     train = examples[data.train_split]
     target = config.name or "+".join(dataset.name for dataset in datasets)
     if isinstance(config, TransferConfig) and config.num_shots is not None:
@@ -162,6 +173,59 @@ def prepare(config: RunConfig) -> Setup:
     for name in INTERVALS:
         setup.interval(name)
     return setup
+
+
+def _metric(config: RunConfig, labels: LabelSpace) -> str:
+    """Returns the name of the metric that counts, checked with what it is needed for."""
+    name = config.metric or PRIMARY_METRIC[labels.task]
+    try:
+        metric = metrics.find(name)
+    except UserError as error:
+        raise UserError(f"metric: {error}") from None
+    if labels.task not in metric.tasks or "/" in name:
+        raise UserError(f"metric: {name} is not one number for {labels.task} labels.")
+    if config.train.select == "best":
+        if not config.data.val_split:
+            raise UserError(
+                "train.select=best chooses on a validation split: give data.val_split, or "
+                "data.val_fraction=0.1 to take a part of the training split for it."
+            )
+        if config.train.eval_every.startswith("0 "):
+            raise UserError("train.select=best needs evaluations: give train.eval_every.")
+    return name
+
+
+def open_splits(
+    data: DataConfig, datasets: list[Dataset], splits: Sequence[str], labels: LabelSpace
+) -> dict[str, Examples]:
+    """Opens splits as the config wants them; see `open_split`.
+
+    With ``val_fraction``, training and validation are the two parts of the training split.
+    """
+    parted: dict[str, Examples] = {}
+    if data.val_fraction and not {data.train_split, data.val_split}.isdisjoint(splits):
+        if any(data.val_split in dataset.splits for dataset in datasets):
+            raise UserError(
+                f"data.val_fraction: the data have a split {data.val_split!r}. Use it, without "
+                "data.val_fraction, or give data.val_split another name."
+            )
+        parted = _part(open_split(data, datasets, data.train_split, labels), data)
+    return {s: parted.get(s) or open_split(data, datasets, s, labels) for s in splits}
+
+
+def _part(whole: Examples, data: DataConfig) -> dict[str, Examples]:
+    """Takes validation out of the training split."""
+    shares = {data.train_split: 1 - data.val_fraction, data.val_split: data.val_fraction}
+    # One seed for all runs: what one seed is chosen on must not train another.
+    part_of = grouped_split(whole.patients().tolist(), shares, seed=0)
+    parts = {split: whole.subset(np.flatnonzero(part_of == split)) for split in shares}
+    for split, part in parts.items():
+        if not len(part):
+            raise UserError(
+                f"data.val_fraction={data.val_fraction:g} leaves no example of {len(whole)} in the "
+                f"split {split!r}."
+            )
+    return parts
 
 
 def open_split(
@@ -192,13 +256,17 @@ def _pipelines(
 ) -> tuple[augment.Pipeline, augment.Pipeline]:
     """Compiles both strings, and writes what the HyperRule chose back into the config."""
     data = config.data
+    normalisation = card.normalisation if card else weights.BIT_NORMALISATION
     if HYPERRULE in (data.train, data.eval):
-        normalisation = card.normalisation if card else weights.BIT_NORMALISATION
         resize, crop = hyperrule.resolution(*_image_size(train))
         if data.train == HYPERRULE:
             data.train = f"decode|resize({resize})|random_crop({crop})|random_flip|{normalisation}"
         if data.eval == HYPERRULE:
             data.eval = f"decode|resize({crop})|{normalisation}"
+    data.train, data.eval = (
+        "|".join(normalisation if op.strip() == _AS_WEIGHTS else op for op in text.split("|"))
+        for text in (data.train, data.eval)
+    )
     pipelines = augment.compose(data.train), augment.compose(data.eval)
     for name, pipeline in zip(("data.train", "data.eval"), pipelines):
         if pipeline.output_size is None:

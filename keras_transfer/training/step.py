@@ -16,7 +16,18 @@ from keras_transfer.optim import losses
 from keras_transfer.training import cluster
 
 # What one optimisation step reports, in the order of the columns of a window's result.
-COLUMNS = ("loss", "accuracy", "grad_norm", "param_norm", "update_norm", "clipped_share")
+# The last two find who spoiled a step: the number of replicas whose own loss or gradients are NaN
+# or infinite, and the sum of their workers' ranks.
+COLUMNS = (
+    "loss",
+    "accuracy",
+    "grad_norm",
+    "param_norm",
+    "update_norm",
+    "clipped_share",
+    "bad_replicas",
+    "bad_ranks",
+)
 
 Batch = dict[str, tf.Tensor]
 
@@ -27,15 +38,17 @@ class Shape:
 
     Attributes:
         arch: Registered model name.
+        freeze_until: Last part of the network that is not trained.
         task: ``multiclass`` or ``multilabel``.
         num_classes: Outputs of the head.
         global_batch_size: Examples per step.
         accumulation: Micro-batches per replica and step.
         optim: Optimiser settings, without the learning rate.
-        runtime: Precision, XLA and devices.
+        runtime: Precision, XLA, recomputation and devices.
     """
 
     arch: str
+    freeze_until: str
     task: str
     num_classes: int
     global_batch_size: int
@@ -49,12 +62,13 @@ class Shape:
         o, r = config.optim, config.runtime
         return cls(
             arch=config.model.name,
+            freeze_until=config.model.freeze_until,
             task=labels.task,
             num_classes=labels.num_classes,
             global_batch_size=config.train.global_batch_size,
             accumulation=config.train.accumulation,
-            optim=(o.momentum, o.nesterov, o.weight_decay, o.decay_mask, o.clipping),
-            runtime=(r.precision, r.xla, r.replicas, r.deterministic),
+            optim=(o.momentum, o.nesterov, o.weight_decay, o.decay_mask, o.clipping, o.non_finite),
+            runtime=(r.precision, r.xla, r.recompute, r.replicas, r.deterministic),
         )
 
 
@@ -76,9 +90,10 @@ class Engine:
         self.strategy = cluster.strategy(runtime)
         self._loss = losses.for_task(shape.task)
         self._longest = runtime.steps_per_call
-        momentum, nesterov, weight_decay, decay_mask, clipping = shape.optim
+        momentum, nesterov, weight_decay, decay_mask, clipping, non_finite = shape.optim
         with self.strategy.scope():
-            self.model = models.build(shape.arch, shape.num_classes)
+            self.model = models.build(shape.arch, shape.num_classes, recompute=runtime.recompute)
+            models.freeze(self.model, shape.freeze_until)
             self.optimizer = optim.AGC(
                 optim.SGD(
                     0.0,
@@ -88,6 +103,7 @@ class Engine:
                     decay_mask=decay_mask,
                 ),
                 clipping=clipping or None,
+                skip_non_finite=non_finite == "skip",
             )
             self.optimizer.build(self.model.trainable_variables)
         # Only the loop over steps is AutoGraph's; what it calls is graph code as it stands.
@@ -134,7 +150,15 @@ class Engine:
 
     def iterate(self, make: Callable[[], tf.data.Dataset]) -> Iterator:
         """Returns an iterator that hands each replica its next batch."""
-        return iter(self.strategy.distribute_datasets_from_function(lambda _: make()))
+        return iter(self._distributed(make))
+
+    def _distributed(self, make: Callable[[], tf.data.Dataset]) -> tf.data.Dataset:
+        """Hands each replica its batches; one CPU takes them as they come."""
+        devices = self.strategy.extended.worker_devices
+        if len(devices) == 1 and cluster.team().size == 1 and "CPU" in devices[0]:
+            # The distributed iterator only adds seconds of waiting when it is deleted (measured).
+            return make()
+        return self.strategy.distribute_datasets_from_function(lambda _: make())
 
     def train(self, iterator: Iterator, learning_rates: np.ndarray) -> dict[str, np.ndarray]:
         """Runs one window: as many optimisation steps as there are learning rates.
@@ -161,16 +185,16 @@ class Engine:
             self.optimizer.learning_rate.assign(learning_rates[step])
             batches = [next(iterator) for _ in range(self.shape.accumulation)]
             sums = self.strategy.run(self._replica_step, args=(batches,))
-            loss, accuracy = tf.unstack(
-                self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
-            )
+            sums = self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+            loss, accuracy, bad_replicas, bad_ranks = tf.unstack(sums)
             norms = self.optimizer.statistics()
-            row = [loss, accuracy, *(norms[name] for name in COLUMNS[2:])]
-            rows = rows.write(step, tf.stack(row))
+            row = {"loss": loss, "accuracy": accuracy, **norms}
+            row |= {"bad_replicas": bad_replicas, "bad_ranks": bad_ranks}
+            rows = rows.write(step, tf.stack([row[name] for name in COLUMNS]))
         return rows.stack()
 
     def _one_step(self, batches: list[Batch]) -> tf.Tensor:
-        """One optimisation step of one replica; returns its share of [loss, accuracy]."""
+        """One step of one replica: its share of [loss, accuracy, bad_replicas, bad_ranks]."""
         known = tf.add_n([tf.reduce_sum(batch["weight"]) for batch in batches])
         if self.shape.task == MULTILABEL:
             # The mean is over the known labels of the global batch, which no replica sees alone.
@@ -178,14 +202,42 @@ class Engine:
             total = tf.maximum(context.all_reduce(tf.distribute.ReduceOp.SUM, known), 1.0)
         else:
             total = tf.constant(float(self.shape.global_batch_size))
-        gradients, sums = self._gradients(batches[0], total)
-        for batch in batches[1:]:
-            more, more_sums = self._gradients(batch, total)
-            gradients = [a + b for a, b in zip(gradients, more)]
-            sums += more_sums
+        if len(batches) == 1:
+            gradients, sums = self._gradients(batches[0], total)
+        else:
+            gradients, sums = self._summed_gradients(batches, total)
+        bad = _is_bad(sums[0], gradients)
+        if self.optimizer.skip_non_finite:
+            # The optimiser sees gradients only: 0 times what is not finite is NaN.
+            gradients = [gradients[0] + 0.0 * sums[0], *gradients[1:]]
         # Keras adds the replicas' gradients up; each is already divided by the global count.
         self.optimizer.apply(gradients, self.model.trainable_variables)
-        return sums
+        return tf.concat([sums, tf.stack([bad, bad * cluster.team().rank])], axis=0)
+
+    def _summed_gradients(
+        self, batches: list[Batch], total: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Adds up the gradients of micro-batches, one after the other.
+
+        A loop in the graph, for the executor would start all of an unrolled one at once and hold
+        the activations of all of them.
+        """
+        stacked = {name: tf.stack([batch[name] for batch in batches]) for name in batches[0]}
+
+        def add(number: tf.Tensor, gradients: list[tf.Tensor], sums: tf.Tensor) -> tuple:
+            batch = {name: values[number] for name, values in stacked.items()}
+            more, more_sums = self._gradients(batch, total)
+            added = [a + b for a, b in zip(gradients, more, strict=True)]
+            return number + 1, added, sums + more_sums
+
+        zeros = [tf.zeros(variable.shape) for variable in self.model.trainable_variables]
+        _, gradients, sums = tf.while_loop(
+            lambda number, *_: number < len(batches),
+            add,
+            (tf.constant(0), zeros, tf.zeros([2])),
+            parallel_iterations=1,
+        )
+        return gradients, sums
 
     def _micro_gradients(self, batch: Batch, total: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
         with tf.GradientTape() as tape:
@@ -207,7 +259,7 @@ class Engine:
         """
         logits = np.full((len(examples), self.shape.num_classes), np.nan, np.float32)
         seen = np.zeros(len(examples), np.int32)
-        for batch in self.strategy.distribute_datasets_from_function(lambda _: make()):
+        for batch in self._distributed(make):
             index, values = (t.numpy() for t in self._predict(batch))
             real = index >= 0
             logits[index[real]] = values[real]
@@ -226,6 +278,13 @@ class Engine:
             self.strategy.gather(batch["index"], axis=0),
             self.strategy.gather(logits, axis=0),
         )
+
+
+def _is_bad(loss: tf.Tensor, gradients: list[tf.Tensor]) -> tf.Tensor:
+    """Returns 1.0 if a loss or a gradient is NaN or infinite, else 0.0."""
+    # One pass per gradient, without a temporary; overflows only where squares do in AGC, too.
+    squares = tf.add_n([tf.nn.l2_loss(tf.cast(g, tf.float32)) for g in gradients])
+    return tf.cast(~tf.math.is_finite(squares + loss), tf.float32)
 
 
 def _agreement(batch: Batch, logits: tf.Tensor) -> tf.Tensor:

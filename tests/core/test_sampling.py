@@ -3,6 +3,7 @@ import pytest
 
 from keras_transfer.core.errors import UserError
 from keras_transfer.core.sampling import (
+    BalancedOrder,
     EpochOrder,
     MixtureOrder,
     few_shot,
@@ -39,6 +40,28 @@ def test_ids_of_an_epoch_are_a_partition_over_workers():
         for w in range(workers)
     ]
     assert sorted(np.concatenate(seen)) == list(range(n))
+
+
+def test_oversampling_draws_every_class_equally_often():
+    """10,000 draws, each class within 3 standard deviations of its binomial; examples likewise."""
+    counts = np.array([500, 3, 0, 40, 7])
+    label = np.random.default_rng(0).permutation(np.repeat(np.arange(5), counts))
+    drawn = BalancedOrder(label, seed=1).indices(0, 10_000)
+    found = np.bincount(label[drawn], minlength=5)
+    assert found[2] == 0, "a class without examples"
+    deviation = np.sqrt(10_000 * 0.25 * 0.75)
+    assert (np.abs(found[counts > 0] - 2_500) < 3 * deviation).all()
+    within = np.bincount(drawn, minlength=len(label))[label == 3]
+    assert np.abs(within - 2_500 / 40).max() < 4 * np.sqrt(2_500 / 40)
+
+
+def test_oversampling_is_a_function_of_seed_and_position_only():
+    label = np.repeat([0, 1], [30, 5])
+    whole = BalancedOrder(label, seed=1).indices(0, 10_000)
+    for start, count in [(4_090, 20), (0, 5), (8_192, 1), (4_000, 5_000)]:
+        part = BalancedOrder(label, seed=1).indices(start, count)
+        np.testing.assert_array_equal(part, whole[start : start + count])
+    assert (BalancedOrder(label, seed=2).indices(0, 100) != whole[:100]).any()
 
 
 SOURCE = np.repeat([0, 1, 2], [50, 300, 7])

@@ -31,7 +31,7 @@ def _data():
     return image, rng.integers(0, 5, (STEPS, BATCH))
 
 
-def _train(strategy, make_optimizer, *, clip_local=False):
+def _train(strategy, make_optimizer, *, clip_local=False, image=None):
     """Trains in one compiled loop, as the training loop does.
 
     Returns:
@@ -42,7 +42,8 @@ def _train(strategy, make_optimizer, *, clip_local=False):
         model = _network()
         optimizer = make_optimizer()
         optimizer.build(model.trainable_variables)
-    image, label = _data()
+    label = _data()[1]
+    image = _data()[0] if image is None else image
     measured = hasattr(optimizer, "statistics")
 
     def replica_step(image, label):
@@ -132,3 +133,25 @@ def test_clipping_local_gradients_would_be_found_out(mirrored, plain):
     inner = lambda: SGD(nesterov=True, weight_decay=1e-2, decay_mask="all")  # noqa: E731
     replicas, _ = _train(mirrored(2), inner, clip_local=True)
     assert _largest_difference(replicas[0], plain[0]) > 1e-3
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_step_that_one_replica_spoils_changes_nothing_on_any(number, mirrored):
+    """As if its rate were 0 and the momentum knew nothing of it: the rest is a run without it."""
+    image, label = _data()
+    spoiled = image.copy()
+    spoiled[3, -1] = np.nan  # of the last replica's half
+    make = lambda: AGC(SGD(nesterov=True), clipping=CLIPPING, skip_non_finite=True)  # noqa: E731
+    replicas, statistics = _train(mirrored(number), make, image=spoiled)
+    assert np.isnan(statistics[3]).all() and np.isfinite(np.delete(statistics, 3, 0)).all()
+
+    model, optimizer = _network(), make()
+    optimizer.build(model.trainable_variables)
+    for step in (0, 1, 2, 4, 5):
+        optimizer.learning_rate.assign(RATES[step])
+        with tf.GradientTape() as tape:
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(label[step], model(image[step]))
+            loss = tf.reduce_mean(losses)
+        optimizer.apply(tape.gradient(loss, model.trainable_variables))
+    for replica in replicas:
+        assert _largest_difference(replica, [v.numpy() for v in model.trainable_variables]) < 1e-6

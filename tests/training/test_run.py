@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 import shutil
@@ -12,7 +13,9 @@ from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.data import records
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.training import weights
+from keras_transfer.training.setup import Setup
 from keras_transfer.training.step import EngineCache
+from tests.training.spoiled import spoil
 
 
 def _metrics(run_dir):
@@ -140,9 +143,47 @@ def test_evaluate_refuses_other_labels(pretraining, engines, films, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run_at_its_step(pretraining, tmp_path):
     config = pretraining(optim__clipping=0.0, optim__base_lr=1e30, model__head_init="uniform")
-    with pytest.raises(UserError, match=r"became (nan|inf) at step [1-6]; the last checkpoint"):
+    with pytest.raises(UserError, match=r"step [1-6]: the loss .* is NaN .*; the last checkpoint"):
         training.pretrain(config, tmp_path)
     assert not runs.is_finished(tmp_path)
+
+
+def _spoil(monkeypatch, steps):
+    monkeypatch.setattr(Setup, "train_batches", spoil(Setup.train_batches, steps))
+
+
+def test_steps_that_are_not_finite_are_left_out_and_counted(
+    pretraining, engines, tmp_path, monkeypatch, caplog
+):
+    """The third and fourth of six: a whole pair of lines, and the last step counts again."""
+    _spoil(monkeypatch, {2, 3})
+    config = pretraining(optim__non_finite="skip", train__checkpoint_every="2 steps", train__keep=9)
+    training.pretrain(config, tmp_path, engines=engines)
+    lines = _metrics(tmp_path)
+    assert [line.get("train/skipped_steps", 0) for line in lines] == [0, 2, 0]
+    assert ["train/loss" in line for line in lines] == [True, False, True]
+    assert [f"step {s}: the loss" in caplog.text for s in (2, 3, 4, 5)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    saved = [dict(np.load(tmp_path / "checkpoints" / f"step_{s:09d}.npz")) for s in (2, 4, 6)]
+    state = [name for name in saved[0] if name.startswith("model/") or "momentum" in name]
+    skipped, trained = (
+        [name for name in state if not np.array_equal(a[name], b[name])]
+        for a, b in itertools.pairwise(saved)
+    )
+    assert not skipped and len(trained) == len(state)
+
+
+def test_nothing_but_steps_that_are_not_finite_ends_the_run(
+    pretraining, engines, tmp_path, monkeypatch
+):
+    _spoil(monkeypatch, set(range(2, 99)))
+    config = pretraining(optim__non_finite="skip", schedule__duration="20 steps")
+    with pytest.raises(UserError, match=r"step 12: .* NaN or infinite, as in the 9 steps before"):
+        training.pretrain(config, tmp_path, engines=engines)
 
 
 @pytest.fixture

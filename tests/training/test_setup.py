@@ -7,8 +7,8 @@ import pytest
 
 from keras_transfer.core import runs
 from keras_transfer.core.errors import UserError
-from keras_transfer.core.sampling import MixtureOrder
-from keras_transfer.data.pipeline import Slice
+from keras_transfer.core.sampling import BalancedOrder, MixtureOrder
+from keras_transfer.data.pipeline import Examples, Slice
 from keras_transfer.training.setup import prepare
 
 
@@ -30,6 +30,13 @@ from keras_transfer.training.setup import prepare
         ({"schedule__duration": "0 steps"}, "schedule.duration"),
         ({"schedule__warmup": "7 steps"}, "warm-up of 7 steps"),
         ({"train__eval_every": "3 weeks"}, "train.eval_every"),
+        ({"data__val_fraction": 0.1}, "the data have a split .val."),
+        ({"data__val_fraction": 1e-6, "data__val_split": "held_out"}, "leaves no example of"),
+        ({"train__select": "best"}, "needs evaluations: give train.eval_every"),
+        ({"train__select": "best", "data__val_split": ""}, "chooses on a validation split"),
+        ({"metric": "accurate"}, "metric: Unknown metric 'accurate'. Did you mean 'accuracy'"),
+        ({"metric": "auc/3"}, "metric: auc/3 is not one number for multiclass labels"),
+        ({"model__freeze_until": "stage5"}, "model.freeze_until: unknown value 'stage5'"),
     ],
 )
 def test_what_is_wrong_is_known_before_anything_is_built(pretraining, changes, message):
@@ -125,3 +132,45 @@ def test_evaluation_does_without_the_datasets_that_lack_the_split(pretraining, d
 def test_linear_scaling_is_optional(pretraining):
     scaled = prepare(pretraining(optim__base_batch_size=256, optim__base_lr=0.16))
     assert scaled.learning_rate(np.arange(6)).max() == pytest.approx(0.16 * 16 / 256)
+
+
+def test_validation_is_taken_out_of_training_by_patient(transfer, films):
+    """The same examples for all seeds and shots, and no patient on both sides."""
+    parts = {}
+    for seed, shots in ((0, "full"), (1, "full"), (1, "2")):
+        config = transfer(folder=films, seed=seed, shots=shots, data__val_split="held_out")
+        config.data.val_fraction = 0.2
+        parts[seed, shots] = prepare(config).examples
+    full = parts[0, "full"]
+    whole = len(prepare(transfer(folder=films, data__val_split="")).train)
+    assert len(full["train"]) + len(full["held_out"]) == whole
+    assert abs(len(full["held_out"]) / whole - 0.2) < 0.05
+    assert not set(full["train"].patients()) & set(full["held_out"].patients())
+    for examples in parts.values():
+        np.testing.assert_array_equal(
+            examples["held_out"].example_ids(), full["held_out"].example_ids()
+        )
+        assert set(examples["train"].example_ids()) <= set(full["train"].example_ids())
+
+
+def test_oversampling_reads_no_image_for_its_labels(transfer, monkeypatch):
+    config = transfer(data__oversample=True)
+    monkeypatch.setattr(Examples, "read", lambda *_: pytest.fail("an image was read"))
+    setup = prepare(config)
+    batches = setup.train_batches(Slice(global_batch_size=16))
+    monkeypatch.undo()
+    batch = next(iter(batches.as_numpy_iterator()))
+    order = BalancedOrder(setup.train.label, seed=config.seed)
+    np.testing.assert_array_equal(batch["label"], setup.train.label_at(order.indices(0, 16)))
+
+
+def test_oversampling_of_findings_is_refused(transfer, films):
+    with pytest.raises(UserError, match="have no class to draw by"):
+        prepare(transfer(folder=films, data__oversample=True)).train_batches(
+            Slice(global_batch_size=16)
+        )
+
+
+def test_as_weights_stands_for_their_normalisation(transfer):
+    config = transfer(data__train="decode|random_crop(8)|as_weights|random_flip")
+    assert prepare(config).train_pipeline.text.endswith("value_range(-1, 1)|random_flip")
