@@ -150,6 +150,8 @@ def main() -> None:
         sock.connect(str(_main.require(_SOCKET)))
         with sock.makefile("rw") as channel:
             serve(channel, str(_main.require(_CREW)), int(os.environ["RANK"]))
+    # Nothing of it is needed any more, and endless datasets may take a minute to be taken down.
+    os._exit(0)
 
 
 if __name__ == "__main__":
