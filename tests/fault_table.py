@@ -45,7 +45,7 @@ def rows(cases: Sequence[Case]) -> list[str]:
         low, high = (f"{f(case.seconds for case in same):.1f}" for f in (min, max))
         seconds = f"{low} s" if low == high else f"{low} - {high} s"
         said = re.sub(r"127\.0\.0\.1:\d+", "host:port", same[0].said)
-        said = re.sub(r"/\S*/", "", said).replace("|", "")
+        said = re.sub(r"/\S*/", "", said).replace("|", "").rstrip(";:")
         cells = [name, len(same), steps, seconds, same[0].code, said, same[0].onward]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines

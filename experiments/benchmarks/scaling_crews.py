@@ -18,7 +18,7 @@ from experiments.benchmarks.scaling_worker import Task
 from keras_transfer.core.errors import UserError
 
 _POLL_SECONDS = 0.5
-_END_SECONDS = 60.0
+_END_SECONDS = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
