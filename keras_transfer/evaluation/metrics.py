@@ -67,10 +67,33 @@ class Evidence:
         return np.array([rank_statistics(t[known], s[known]) for t, s, known in columns])
 
     @cached_property
-    def confusion(self) -> np.ndarray:
-        """int64[3, C]: true positives, predicted positives and positives among known entries."""
+    def right(self) -> np.ndarray:
+        """Right answers: bool[N], or bool[N, C] if multi-label; unknown entries mean nothing."""
+        return self.predicted == self.truth if self.is_multilabel else self.rank_of_truth == 0
+
+    @cached_property
+    def cross_entropy(self) -> np.ndarray:
+        """In nats: float64[N], or float64[N, C] if multi-label; unknown entries mean nothing.
+
+        Without overflow: -log sigmoid(z) of a positive, -log sigmoid(-z) of a negative.
+        """
+        if self.is_multilabel:
+            return np.logaddexp(0, np.where(self.truth, -self.logits, self.logits))
+        largest = self.logits.max(axis=1)
+        shifted = self.logits - largest[:, None]
+        total = np.exp(shifted, out=shifted).sum(axis=1)
+        return largest + np.log(total) - self.logits[self.truth]
+
+    @cached_property
+    def confused(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """bool[N, C] each: true positives, predicted positives and positives, among the known."""
         truth, predicted = self.truth & self.known, self.predicted & self.known
-        return np.stack([(truth & predicted).sum(0), predicted.sum(0), truth.sum(0)])
+        return truth & predicted, predicted, truth
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """int64[3, C]: how many of each kind of ``confused`` there are."""
+        return np.stack([kind.sum(axis=0) for kind in self.confused])
 
     def ratio(self, numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
         """float64[C]: 0 where the denominator is 0; NaN for a class without any known label."""
@@ -201,15 +224,22 @@ def find(name: str) -> Metric:
     return named[family]
 
 
+# Numerator and denominator, of true positives, predicted positives and positives.
+SHARES: dict[str, Callable] = {
+    "precision": lambda hits, predicted, positives: (hits, predicted),
+    "recall": lambda hits, predicted, positives: (hits, positives),
+    "f1": lambda hits, predicted, positives: (2 * hits, predicted + positives),
+}
+
+
 @register("accuracy", tasks=BOTH, higher_is_better=True)
 def accuracy(evidence: Evidence) -> float:
     """Share of right answers: of examples (multi-class), of known entries (multi-label).
 
     Differs from SLAMPAI finetune.py: unknown labels are left out there they count as errors.
     """
-    if evidence.is_multilabel:
-        return (evidence.predicted == evidence.truth)[evidence.known].mean()
-    return (evidence.rank_of_truth == 0).mean()
+    right = evidence.right
+    return (right[evidence.known] if evidence.is_multilabel else right).mean()
 
 
 @register("top_5_accuracy", tasks=(MULTICLASS,), higher_is_better=True, min_classes=6)
@@ -233,32 +263,23 @@ def average_precision(evidence: Evidence) -> np.ndarray:
 @register("precision", mean="macro_precision", tasks=BOTH, higher_is_better=True)
 def precision(evidence: Evidence) -> np.ndarray:
     """Share of predicted positives that are positive; 0 if none is predicted."""
-    hits, predicted, _ = evidence.confusion
-    return evidence.ratio(hits, predicted)
+    return evidence.ratio(*SHARES["precision"](*evidence.confusion))
 
 
 @register("recall", mean="macro_recall", tasks=BOTH, higher_is_better=True)
 def recall(evidence: Evidence) -> np.ndarray:
     """Share of positives that are predicted; 0 if there is none."""
-    hits, _, positives = evidence.confusion
-    return evidence.ratio(hits, positives)
+    return evidence.ratio(*SHARES["recall"](*evidence.confusion))
 
 
 @register("f1", mean="macro_f1", tasks=BOTH, higher_is_better=True)
 def f1(evidence: Evidence) -> np.ndarray:
     """Harmonic mean of precision and recall; 0 if nothing is positive nor predicted."""
-    hits, predicted, positives = evidence.confusion
-    return evidence.ratio(2 * hits, predicted + positives)
+    return evidence.ratio(*SHARES["f1"](*evidence.confusion))
 
 
 @register("loss", tasks=BOTH, higher_is_better=False, percent=False)
 def loss(evidence: Evidence) -> float:
     """Cross entropy in nats: mean over examples, or over known entries (multi-label)."""
-    if evidence.is_multilabel:
-        # -log sigmoid(z) of a positive, -log sigmoid(-z) of a negative, without overflow.
-        signed = np.where(evidence.truth, -evidence.logits, evidence.logits)
-        return np.logaddexp(0, signed)[evidence.known].mean()
-    largest = evidence.logits.max(axis=1)
-    shifted = evidence.logits - largest[:, None]
-    total = np.exp(shifted, out=shifted).sum(axis=1)
-    return (largest + np.log(total) - evidence.logits[evidence.truth]).mean()
+    losses = evidence.cross_entropy
+    return (losses[evidence.known] if evidence.is_multilabel else losses).mean()

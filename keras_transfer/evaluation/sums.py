@@ -45,29 +45,20 @@ def mean_of(value: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.column_stack([np.where(known, value, 0).sum(1), known.sum(1)]).astype(np.float64)
 
 
-def _right(evidence: Evidence) -> np.ndarray:
-    if evidence.is_multilabel:
-        return mean_of(evidence.predicted == evidence.truth, evidence.known)
-    return _share(evidence.rank_of_truth == 0)
+def _mean(of: Callable[[Evidence], np.ndarray]) -> Sums:
+    """A mean over examples, or over known entries where there is a value for each."""
 
+    def columns(evidence: Evidence) -> np.ndarray:
+        value = of(evidence)
+        known = evidence.known if value.ndim == 2 else np.ones((len(value), 1), bool)
+        return mean_of(value.reshape(known.shape), known)
 
-def _share(hit: np.ndarray) -> np.ndarray:
-    return np.column_stack([hit, np.ones(len(hit))]).astype(np.float64)
-
-
-def _cross_entropy(evidence: Evidence) -> np.ndarray:
-    if evidence.is_multilabel:
-        signed = np.where(evidence.truth, -evidence.logits, evidence.logits)
-        return mean_of(np.logaddexp(0, signed), evidence.known)
-    total = np.logaddexp.reduce(evidence.logits, axis=1)
-    return np.column_stack([total - evidence.logits[evidence.truth], np.ones(len(total))])
+    return Sums(columns, ratio)
 
 
 def _confusion(evidence: Evidence) -> sparse.sparray:
     """True positives, predicted positives, positives and, multi-label only, known entries."""
-    truth, predicted = evidence.truth & evidence.known, evidence.predicted & evidence.known
-    parts = [truth & predicted, predicted, truth]
-    parts += [evidence.known] if evidence.is_multilabel else []
+    parts = [*evidence.confused, *([evidence.known] if evidence.is_multilabel else [])]
     return sparse.hstack([sparse.csr_array(part, dtype=np.float64) for part in parts])
 
 
@@ -80,15 +71,11 @@ def _from_confusion(share: Callable, is_multilabel: bool) -> Sums:
     return Sums(_confusion, finish)
 
 
-_SHARES: dict[Callable, Callable] = {
-    metrics.precision: lambda hits, predicted, positives: (hits, predicted),
-    metrics.recall: lambda hits, predicted, positives: (hits, positives),
-    metrics.f1: lambda hits, predicted, positives: (2 * hits, predicted + positives),
-}
+_SHARES = {getattr(metrics, name): share for name, share in metrics.SHARES.items()}
 _SUMS: dict[Callable, Sums] = {
-    metrics.accuracy: Sums(_right, ratio),
-    metrics.top_5_accuracy: Sums(lambda evidence: _share(evidence.rank_of_truth < 5), ratio),
-    metrics.loss: Sums(_cross_entropy, ratio),
+    metrics.accuracy: _mean(lambda evidence: evidence.right),
+    metrics.top_5_accuracy: _mean(lambda evidence: evidence.rank_of_truth < 5),
+    metrics.loss: _mean(lambda evidence: evidence.cross_entropy),
 }
 
 
