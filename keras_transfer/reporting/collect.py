@@ -4,7 +4,8 @@ import dataclasses
 import json
 import os
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ FULL = np.inf
 KEY = ("kind", "source", "arch", "target", "shots", "seed", "split", "metric")
 
 _ROW_FIELDS = tuple(field.name for field in dataclasses.fields(runs.ResultRow))
+_FACTS = ("kind", "primary_metric", "directory", "num_train_examples")
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,11 @@ class Run:
         kind: ``pretrain`` or ``transfer``.
         finished: Whether it has a result.
         what: What it is, in a few words.
-        step: Last logged step of an unfinished run, None if nothing was logged.
+        step: Step of its results; of an unfinished run its last logged one, None if nothing was
+            logged.
         commits: Git commits of its starts, with ``+`` where files were changed; may be empty.
         num_train_examples: Images it was trained on, if its manifest says so.
+        total_steps: Steps it was to take, if known.
     """
 
     directory: Path
@@ -47,6 +51,29 @@ class Run:
     step: int | None
     commits: tuple[str, ...]
     num_train_examples: int | None
+    total_steps: int | None = None
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether it has a result of fewer steps than it was to take."""
+        if self.step is None or self.total_steps is None:
+            return False
+        return self.finished and self.step < self.total_steps
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of published numbers.
+
+    Attributes:
+        path: Where it is.
+        rows: Its rows.
+        distinct: How many of them repeat no other.
+    """
+
+    path: Path
+    rows: int
+    distinct: int
 
 
 @dataclass(frozen=True)
@@ -69,17 +96,27 @@ class Collection:
     """Everything below a folder of runs.
 
     Attributes:
-        rows: One row per ``ResultRow``, with its fields and ``kind``, ``primary_metric`` (what
-            tables show of this run), ``directory`` and ``used`` (False for copies and for numbers
-            that differ between runs that claim them). ``shots`` is float: infinity is the whole
-            training split. ``value`` is NaN where the metric is undefined.
+        rows: One row per ``ResultRow``, with its fields and ``domain`` (kind of image of the
+            source, "" if unknown), ``kind``, ``primary_metric`` (what tables show of this run),
+            ``directory``, ``num_train_examples`` (NaN if unknown) and ``used`` (False for copies
+            and for numbers that differ between runs that claim them). ``shots`` is float:
+            infinity is the whole training split. ``value`` is NaN where the metric is undefined.
         runs: All run directories, in order of their paths.
         duplicates: Runs that claim the same numbers.
+        files: The published files that the rows come from; none for run directories.
+        known_sizes: Images per source, where pre-training runs do not say it.
     """
 
     rows: pd.DataFrame
     runs: list[Run]
     duplicates: list[Duplicate]
+    files: list[File] = field(default_factory=list)
+    known_sizes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def stopped_early(self) -> list[Run]:
+        """Runs whose results are of fewer steps than they were to take."""
+        return [run for run in self.runs if run.stopped_early]
 
     @property
     def unfinished(self) -> list[Run]:
@@ -95,7 +132,7 @@ class Collection:
         pretrained = self.rows[self.rows["kind"] == PRETRAIN]
         for source, directory in pretrained[["source", "directory"]].itertuples(index=False):
             sizes[source].add(by_directory[directory])
-        return {
+        return self.known_sizes | {
             source: found.pop() for source, found in sizes.items() if len(found) == 1 and all(found)
         }
 
@@ -121,8 +158,8 @@ def collect(runs_dir: str | os.PathLike, *, strict: bool = False) -> Collection:
             rows += _read_rows(run)
     if not found:
         raise UserError(f"{runs_dir} holds no run: nothing below it has a {runs.MANIFEST_FILE}.")
-    columns = [*_ROW_FIELDS, "kind", "primary_metric", "directory"]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=[*_ROW_FIELDS, *_FACTS])
+    table["domain"] = table["source"].map(style.kind_of)
     duplicates = _mark_duplicates(table)
     if strict and duplicates:
         first = duplicates[0]
@@ -162,9 +199,10 @@ def _read_run(directory: Path) -> Run:
         kind=kind,
         finished=finished,
         what=_what(config),
-        step=None if finished else _last_step(directory / runs.METRICS_FILE),
+        step=_last_step(directory / runs.METRICS_FILE),
         commits=tuple(dict.fromkeys(filter(None, (_commit(start) for start in starts)))),
         num_train_examples=starts[-1].get("num_train_examples"),
+        total_steps=starts[-1].get("total_steps"),
     )
 
 
@@ -218,8 +256,8 @@ def _read_rows(run: Run) -> list[dict[str, Any]]:
         values = dataclasses.asdict(row)
         _check_types(path, values)
         values["shots"] = FULL if row.shots is None else float(row.shots)
-        values |= {"kind": run.kind, "primary_metric": primary, "directory": run.directory}
-        result.append(values)
+        facts = (run.kind, primary, run.directory, run.num_train_examples)
+        result.append(values | dict(zip(_FACTS, facts, strict=True)))
     if run.kind == TRANSFER and primary not in {row.metric for row in rows}:
         raise CorruptFileError(f"{path}: no row holds its primary_metric {primary!r}.")
     keys = [tuple(values[name] for name in KEY) for values in result]
@@ -246,15 +284,13 @@ def _mark_duplicates(table: pd.DataFrame) -> list[Duplicate]:
         equal = group["value"].nunique(dropna=False) == 1
         if equal:
             table.loc[group.index[0], "used"] = True
-        first = group.iloc[0]
-        what = (first["source"], first["arch"], first["target"], first["shots"], first["seed"])
-        clashes[(*what, tuple(group["directory"]))].append(equal)
-    return [
-        Duplicate(
-            f"{source} to {target}, {arch}, shots "
-            f"{'full' if shots == FULL else int(shots)}, seed {seed}",
-            directories,
-            all(equal),
-        )
-        for (source, arch, target, shots, seed, directories), equal in clashes.items()
-    ]
+        clashes[name_numbers(group.iloc[0]), tuple(group["directory"])].append(equal)
+    return [Duplicate(what, where, all(equal)) for (what, where), equal in clashes.items()]
+
+
+def name_numbers(row: Mapping[Any, Any] | pd.Series) -> str:
+    """Says which numbers a row is about: ``scratch to pets, r50x1, shots 5, seed 0``."""
+    return (
+        f"{row['source']} to {row['target']}, {row['arch']}, "
+        f"shots {style.shots_title(row['shots'])}, seed {row['seed']}"
+    )

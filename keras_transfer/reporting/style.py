@@ -18,6 +18,7 @@ _TITLES = {
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
     "flowers": "Flowers",
+    "flowers102": "Flowers-102",
     "pets": "Pets",
     "covidx": "COVIDx",
     "tuberculosis": "Tuberculosis",
@@ -25,6 +26,7 @@ _TITLES = {
     "mimic": "MIMIC",
     "nih": "NIH",
     "padchest": "PadChest",
+    "padchest_cl": "PadChest-Cl",
 }
 
 # Kind of image by how a dataset's name begins: sources and targets of one kind are near.

@@ -1,6 +1,7 @@
 """The transfer table: targets and shots by sources and networks, mean ± spread over seeds."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,11 @@ from keras_transfer.reporting.collect import Collection
 
 Row = tuple[str, float]  # target, shots
 Column = tuple[str, str]  # arch, source
+
+# What mean and spread are taken over.
+SEEDS, AUTHORS = "seeds", "authors"
+
+_PLACE = ("target", "shots", "arch", "source", "split")
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,9 @@ class Cell:
         split: Evaluated split.
         num_examples: Examples of that split.
         values: Seed -> value; in percent if the metric is a share.
+        num_train_examples: Images of the target that the runs were trained on, the most of its
+            seeds; None if unknown.
+        every: What mean and spread are taken over, if not one value per seed.
     """
 
     target: str
@@ -39,6 +48,8 @@ class Cell:
     split: str
     num_examples: int
     values: dict[int, float]
+    num_train_examples: int | None = None
+    every: tuple[float, ...] = ()
 
     @property
     def n(self) -> int:
@@ -48,12 +59,13 @@ class Cell:
     @property
     def mean(self) -> float:
         """Mean over seeds."""
-        return float(np.mean(list(self.values.values())))
+        return float(np.mean(self.every or list(self.values.values())))
 
     @property
     def sd(self) -> float:
         """Sample standard deviation over seeds (ddof 1); NaN for one seed."""
-        return float(np.std(list(self.values.values()), ddof=1)) if self.n > 1 else float("nan")
+        values = self.every or list(self.values.values())
+        return float(np.std(values, ddof=1)) if self.n > 1 else float("nan")
 
     @property
     def unit(self) -> str:
@@ -137,18 +149,27 @@ class Table:
         return result
 
 
-def tabulate(collection: Collection) -> Table:
+def tabulate(collection: Collection, spread: str = SEEDS) -> Table:
     """Builds the table of transfer runs from their primary metrics.
 
     A target's test split is shown; its validation split only if no run has a test result.
+
+    Args:
+        collection: What was collected.
+        spread: ``seeds``: mean and spread over distinct seeds. ``authors``: over every row of
+            published files, also those logged twice, which makes the spread too small; this is
+            how the tables of arXiv:2106.00116 were made (their ± is smaller by sqrt(8 / 9)).
 
     Raises:
         UserError: If no transfer run has finished, or runs on one target name different primary
             metrics.
     """
     rows = collection.rows
-    rows = rows[(rows["kind"] == TRANSFER) & rows["used"]]
-    rows = rows[rows["metric"] == rows["primary_metric"]]
+    rows = rows[(rows["kind"] == TRANSFER) & (rows["metric"] == rows["primary_metric"])]
+    every = {}
+    if spread == AUTHORS:
+        every = {place: tuple(group["value"]) for place, group in rows.groupby(list(_PLACE))}
+    rows = rows[rows["used"]]
     if rows.empty:
         state = f"{len(collection.unfinished)} of {len(collection.runs)} runs are unfinished"
         raise UserError(f"No transfer run has a result to show ({state}).")
@@ -157,8 +178,8 @@ def tabulate(collection: Collection) -> Table:
     for target in style.order(rows["target"]):
         of_target = _one_split(target, rows[rows["target"] == target], notes)
         _check_comparable(target, of_target, notes)
-        for _, group in of_target.groupby(["shots", "arch", "source"]):
-            cell = _cell(group, notes)
+        for place, group in of_target.groupby(list(_PLACE)):
+            cell = _cell(group, every.get(place, ()), notes)
             if cell:
                 cells[(target, cell.shots), (cell.arch, cell.source)] = cell
     if not cells:
@@ -211,7 +232,7 @@ def _check_comparable(target: str, rows: pd.DataFrame, notes: list[str]) -> None
         )
 
 
-def _cell(group: pd.DataFrame, notes: list[str]) -> Cell | None:
+def _cell(group: pd.DataFrame, every: Sequence[float], notes: list[str]) -> Cell | None:
     first = group.iloc[0]
     scale = 100 if metrics.find(first["metric"]).percent else 1
     defined = group[group["value"].notna()]
@@ -219,6 +240,7 @@ def _cell(group: pd.DataFrame, notes: list[str]) -> Cell | None:
         notes.append(f"{directory}: {first['metric']} is undefined (NaN); the run is left out.")
     if defined.empty:
         return None
+    most = defined["num_train_examples"].max()
     return Cell(
         target=first["target"],
         shots=first["shots"],
@@ -230,4 +252,8 @@ def _cell(group: pd.DataFrame, notes: list[str]) -> Cell | None:
         values={
             int(s): scale * float(v) for s, v in sorted(zip(defined["seed"], defined["value"]))
         },
+        num_train_examples=None
+        if np.isnan(most := defined["num_train_examples"].max())
+        else int(most),
+        every=tuple(scale * value for value in every),
     )
