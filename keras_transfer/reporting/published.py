@@ -119,11 +119,9 @@ def _read(path: Path) -> pd.DataFrame:
         values = pd.to_numeric(table[name], errors="coerce")
         wrong = values.isna() | (values < low) | (values > (high or float("inf")))
         if wrong.any():
-            raise CorruptFileError(
-                f"{_line(path, wrong)}: {name} is {table[name][wrong].iloc[0]!r}."
-            )
-    facts = columns["target"]
-    shots = columns["shots"]
+            found = str(table.loc[wrong, name].iloc[0])
+            raise CorruptFileError(f"{_line(path, wrong)}: {name} is {found!r}.")
+    facts, shots = columns["target"], columns["shots"]
     return pd.DataFrame(
         {
             "run_id": table["path"],

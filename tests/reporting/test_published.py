@@ -10,7 +10,9 @@ from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.reporting import published, tables
 
 RESULTS = Path(__file__).parents[3] / "shared/data/published_results/results"
-HEADER = ["metric_value", "metric", "path", "seed", "shot", "pretrained_model", "dataset", "last_step"]
+HEADER = [
+    "metric_value", "metric", "path", "seed", "shot", "pretrained_model", "dataset", "last_step"
+]  # fmt: skip
 
 
 def row(value=0.5, *, seed=0, shot="full_shot", model="imagenet1k_bit50x1", dataset="pets",
