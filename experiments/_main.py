@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from logging import WARNING
 from pathlib import Path
 from types import ModuleType
@@ -75,6 +75,38 @@ def require(flag: flags.FlagHolder[str | None]) -> Path:
 def show_config(config: config_lib.RunConfig) -> None:
     """Prints a config as JSON."""
     print(json.dumps(config_lib.to_dict(config), indent=1))
+
+
+def begin(
+    config: config_lib.RunConfig, plan: Callable[[ModuleType], Iterable[str]]
+) -> ModuleType | None:
+    """Answers ``--print_config`` and ``--dry_run``; checks that the datasets are there.
+
+    Args:
+        config: The run.
+        plan: From the training package, the lines of a dry run.
+
+    Returns:
+        The training package, or None if there is nothing to run.
+    """
+    from experiments.configs import datasets  # slow to import
+
+    values = flags.FLAGS
+    if values.print_config:
+        show_config(config)
+        return None
+    try:
+        datasets.require(config.data.dirs)
+    except UserError:
+        if values.dry_run:
+            show_config(config)
+        raise
+    package = training()
+    if values.dry_run:
+        for line in plan(package):
+            print(line)
+        return None
+    return package
 
 
 def run(main: Callable[[], None], *, tensorflow: bool = True) -> None:

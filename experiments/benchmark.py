@@ -35,7 +35,7 @@ _STEPS = flags.DEFINE_integer(
     "steps", 6, "scaling, memory: optimisation steps of a measurement.", 1
 )
 _PACK = flags.DEFINE_integer(
-    "pack_mib", None, "scaling, predict (32 if not given): runtime.pack_mib.", 0
+    "pack_mib", None, "scaling, predict: runtime.pack_mib; by default as in training.", 0
 )
 _OUT = flags.DEFINE_string("out", None, "scaling: folder for scaling.csv and its figure.")
 _MEASURED = flags.DEFINE_string("measured", None, "predict: a scaling.csv to calibrate by.")
@@ -119,6 +119,7 @@ def predict() -> None:
     """What to expect of many GPUs."""
     _main.training()
     from experiments.benchmarks import predicting
+    from keras_transfer.training import cluster
 
     seconds, rate = _STEP_SECONDS.value, _IMAGES_PER_SECOND.value
     given = [value for value in (_MEASURED.value, seconds, rate) if value is not None]
@@ -130,7 +131,8 @@ def predict() -> None:
     if rate := _BATCH.value / seconds if seconds else rate:
         case = predicting.Case(_MODEL.value, _BATCH.value, _SIZE.value, rate, "the flags")
     measured = Path(_MEASURED.value) if _MEASURED.value else None
-    predicting.run(measured, case, 32 if _PACK.value is None else _PACK.value)
+    pack = cluster.PACK_MIB["NCCL"] if _PACK.value is None else _PACK.value
+    predicting.run(measured, case, pack)
 
 
 def memory() -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from absl import flags
 
 from experiments import _main
-from experiments.configs import datasets
 from keras_transfer.core.config import TransferConfig
 from keras_transfer.core.errors import UserError
 
@@ -45,14 +44,8 @@ def main() -> None:
     config = _main.read_config(TransferConfig)
     values = flags.FLAGS
     jobs = list(expand(config, Path(values.workdir or "."), _SHOTS.value, _SEEDS.value))
-    if values.print_config:
-        _main.show_config(config)
-        return
-    datasets.require(config.data.dirs)
-    training = _main.training()
-    if values.dry_run:
-        for line in training.dry_run(config):
-            print(line)
+    training = _main.begin(config, lambda training: training.dry_run(config))
+    if training is None:
         return
     engines = training.EngineCache()
     for one, workdir in jobs:

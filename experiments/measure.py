@@ -253,10 +253,11 @@ def _write(rows: list[Row], folder: Path, temperature: calibration.Temperature |
         "temperature": [] if temperature is None else temperature.value.tolist(),
     }
     content = [dataclasses.asdict(row) for row in rows]
-    with runs.atomic_write(folder / "measures.csv") as stream:
+    path = folder / runs.MEASURES_FILE
+    with runs.atomic_write(path.with_suffix(".csv")) as stream:
         pd.DataFrame(content).astype({"positives": "Int64"}).to_csv(stream, index=False)
-    runs.write_json(folder / "measures.json", {**facts, "measures": content})
-    print(f"\n{len(rows)} measures: {folder / 'measures.csv'}, {folder / 'measures.json'}")
+    runs.write_json(path, {**facts, "measures": content})
+    print(f"\n{len(rows)} measures: {path.with_suffix('.csv')}, {path}")
 
 
 if __name__ == "__main__":

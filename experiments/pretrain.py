@@ -11,9 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import _main
-from experiments.configs import datasets
 from keras_transfer.core.config import PretrainConfig
-from keras_transfer.core.errors import UserError
 
 _RESUME = flags.DEFINE_string(
     "resume", "", "Another run directory: go on from its newest checkpoint, optimiser included."
@@ -24,23 +22,12 @@ _main.define_run_flags("experiments/configs/smoke.py")
 def main() -> None:
     """Runs what the flags say."""
     config = _main.read_config(PretrainConfig)
-    values = flags.FLAGS
-    if values.print_config:
-        _main.show_config(config)
+    training = _main.begin(config, lambda training: training.dry_run(config))
+    if training is None:
         return
-    try:
-        datasets.require(config.data.dirs)
-    except UserError:
-        if values.dry_run:
-            _main.show_config(config)
-        raise
-    training = _main.training()
-    if values.dry_run:
-        for line in training.dry_run(config):
-            print(line)
-        return
-    training.pretrain(config, Path(values.workdir), resume=_RESUME.value)
-    print(f"finished: {values.workdir}")
+    workdir = Path(flags.FLAGS.workdir)
+    training.pretrain(config, workdir, resume=_RESUME.value)
+    print(f"finished: {workdir}")
 
 
 if __name__ == "__main__":

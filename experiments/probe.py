@@ -15,7 +15,6 @@ import numpy as np
 from absl import flags
 
 from experiments import _main, finetune
-from experiments.configs import datasets
 from keras_transfer.core import runs
 from keras_transfer.core.config import TransferConfig
 
@@ -52,16 +51,14 @@ def main() -> None:
     jobs = [one for one, _ in finetune.expand(config, workdir, values.shots, values.seeds)]
     shots = list(dict.fromkeys(one.shots for one in jobs))
     seeds = list(dict.fromkeys(one.seed for one in jobs))
-    if values.print_config:
-        _main.show_config(config)
+    methods = _METHODS.value
+    training = _main.begin(
+        config,
+        lambda training: training.probe_plan(config, workdir, shots, seeds, methods=methods),
+    )
+    if training is None:
         return
-    datasets.require(config.data.dirs)
-    training = _main.training()
-    if values.dry_run:
-        for line in training.probe_plan(config, workdir, shots, seeds, methods=_METHODS.value):
-            print(line)
-        return
-    rows, metric = training.probe(config, workdir, shots, seeds, methods=_METHODS.value)
+    rows, metric = training.probe(config, workdir, shots, seeds, methods=methods)
     if rows:
         print("\n".join(table(rows, metric)))
         print(f"finished: {workdir}")

@@ -141,6 +141,7 @@ class Crew:
         try:
             self._launcher.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
+            # It still prepares its task, which may take minutes, while another crew has failed.
             self._launcher.terminate()
             self._launcher.wait()
 

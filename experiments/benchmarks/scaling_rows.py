@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import io
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from experiments.benchmarks import timing
 from experiments.benchmarks.scaling_worker import SYNTHETIC
 from keras_transfer.core.errors import UserError
+from keras_transfer.reporting import scaling_figure
 
 CSV_FILE = "scaling.csv"
 
@@ -99,14 +99,16 @@ def _parts(rows: Sequence[Row], synthetic: Sequence[Row]) -> dict[str, float]:
 
 def to_csv(rows: Sequence[Row]) -> str:
     """Returns one line per number of workers, input and round."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    names = [field.name for field in dataclasses.fields(Row)]
-    writer.writerow([*names, "images_per_second", "efficiency"])
-    for row in rows:
-        values = [getattr(row, name) for name in [*names, "images_per_second", "efficiency"]]
-        writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in values])
-    return stream.getvalue()
+    return scaling_figure.rows_to_csv(
+        [
+            {
+                **dataclasses.asdict(row),
+                "images_per_second": row.images_per_second,
+                "efficiency": row.efficiency,
+            }
+            for row in rows
+        ]
+    )
 
 
 def read_csv(path: Path) -> list[Row]:

@@ -123,18 +123,23 @@ def _one_batch(batch: int, size: int) -> Any:
 
 
 def serve(channel: TextIO, crew: str, rank: int) -> None:
-    """Answers the parent until it closes the channel."""
+    """Answers the parent until it closes the channel; then ends the process."""
     _send(channel, {"crew": crew, "rank": rank})
     first = channel.readline()
     if not first:
         return
     task = Task(**json.loads(first))
     trainer = _Trainer(task)
-    for kind in (SYNTHETIC, REAL):
-        trainer.measure(kind, task.steps)  # traces, and meets every buffer once
-    _send(channel, {"ready": True})
-    while line := channel.readline():
-        _send(channel, trainer.measure(json.loads(line)["input"], task.steps))
+    # A parent that is gone is no error of the worker's: it goes, too.
+    with contextlib.suppress(ConnectionError):
+        for kind in (SYNTHETIC, REAL):
+            trainer.measure(kind, task.steps)  # traces, and meets every buffer once
+        _send(channel, {"ready": True})
+        while line := channel.readline():
+            _send(channel, trainer.measure(json.loads(line)["input"], task.steps))
+    # While the trainer is there: deleting an iterator waits for the thread that tunes its buffers,
+    # which often oversleeps the call to end, by up to a minute (TensorFlow 2.21).
+    os._exit(0)
 
 
 def _send(channel: TextIO, message: dict[str, Any]) -> None:
@@ -145,13 +150,10 @@ def _send(channel: TextIO, message: dict[str, Any]) -> None:
 def main() -> None:
     """Runs the worker."""
     logging.set_verbosity(logging.WARNING)
-    # A parent that is gone is no error of the worker's: it goes, too.
     with contextlib.suppress(ConnectionError), socket.socket(socket.AF_UNIX) as sock:
         sock.connect(str(_main.require(_SOCKET)))
         with sock.makefile("rw") as channel:
             serve(channel, str(_main.require(_CREW)), int(os.environ["RANK"]))
-    # Nothing of it is needed any more, and endless datasets may take a minute to be taken down.
-    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,8 @@ from experiments.sweeps import state, worker
 from keras_transfer.core import claims
 from keras_transfer.core.errors import Preempted
 
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 _WORKER = (sys.executable, "-m", worker.__name__)
-_PREEMPTED = (_main.REQUEUE_EXIT_CODE, *(-number for number in _SIGNALS))
+_PREEMPTED = (_main.REQUEUE_EXIT_CODE, *(-number for number in worker.SIGNALS))
 
 
 class Sweep:
@@ -32,6 +31,7 @@ class Sweep:
         cells: What is run.
         missing: From `state.missing_inputs`: cells that need any of it are left out.
         rules: When a cell is open.
+        keep_weights: Whether finished cells keep their weights.
     """
 
     def __init__(
@@ -40,15 +40,17 @@ class Sweep:
         cells: Sequence[Cell],
         missing: Mapping[str, str],
         rules: state.Rules,
+        keep_weights: bool = True,
     ):
         self._workdir, self._missing, self._rules = workdir, missing, rules
+        self._keep_weights = keep_weights
         self._groups = cells_lib.by_shape(cells)
         self._worker: subprocess.Popen | None = None
         self._received: int | None = None
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Sweep":
-        for number in _SIGNALS:
+        for number in worker.SIGNALS:
             self._previous[number] = signal.signal(number, self._pass_on)
         return self
 
@@ -98,7 +100,8 @@ class Sweep:
         self._worker = subprocess.Popen(_WORKER, stdin=subprocess.PIPE, text=True)
         if self._received is not None:  # it came before there was a worker
             self._worker.send_signal(self._received)
-        self._worker.communicate(worker.Job(self._workdir, group, self._rules).to_json())
+        job = worker.Job(self._workdir, group, self._rules, self._keep_weights)
+        self._worker.communicate(job.to_json())
         return self._worker.returncode
 
     def _blame(self, group: list[Cell], code: int) -> None:

@@ -4,7 +4,6 @@ Started by ``running.py``, which writes the job to its standard input.
 """
 
 import contextlib
-import errno
 import json
 import os
 import signal
@@ -24,13 +23,13 @@ from experiments.configs.grids import Cell
 from experiments.sweeps import state
 from keras_transfer.core import claims, runs
 from keras_transfer.core.config import TransferConfig, from_dict, to_dict
-from keras_transfer.core.errors import Preempted, UserError, WorkerLost
+from keras_transfer.core.errors import DiskFull, Preempted, UserError, WorkerLost
 
 # Exit codes, beside those of all scripts.
 BROKEN_EXIT_CODE = 3  # an error of unknown kind: TensorFlow may be in any state
 LOST_EXIT_CODE = 4  # another process has taken the cell over
 
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # those that a run hears
 _TOUCHES = 20  # of a claim, before it would be stale
 
 
@@ -42,17 +41,19 @@ class Job:
         workdir: Folder of the cells.
         cells: Cells of one shape.
         rules: When a cell is open.
+        keep_weights: Whether finished cells keep their weights.
     """
 
     workdir: Path
     cells: list[Cell]
     rules: state.Rules
+    keep_weights: bool = True
 
     def to_json(self) -> str:
         """Writes the job as text."""
         cells = [(cell.name, to_dict(cell.config)) for cell in self.cells]
-        rules = asdict(self.rules)
-        return json.dumps({"workdir": str(self.workdir), "cells": cells, "rules": rules})
+        values = {"workdir": str(self.workdir), "cells": cells, "rules": asdict(self.rules)}
+        return json.dumps({**values, "keep_weights": self.keep_weights})
 
     @classmethod
     def from_json(cls, text: str) -> "Job":
@@ -63,7 +64,8 @@ class Job:
             read = from_dict(config)
             assert isinstance(read, TransferConfig)
             cells.append(Cell(name, read))
-        return cls(Path(values["workdir"]), cells, state.Rules(**values["rules"]))
+        rules = state.Rules(**values["rules"])
+        return cls(Path(values["workdir"]), cells, rules, values["keep_weights"])
 
 
 class Keeper:
@@ -83,7 +85,7 @@ class Keeper:
         self.received: int | None = None
 
     def __enter__(self) -> "Keeper":
-        for number in _SIGNALS:
+        for number in SIGNALS:
             signal.signal(number, self._note)
         threading.Thread(target=self._keep, daemon=True).start()
         return self
@@ -133,7 +135,7 @@ def run(job: Job, keeper: Keeper, engines: Any = None) -> None:
 
     Raises:
         Preempted: After a signal; the run under way has saved a checkpoint.
-        UserError: If the disk is full, which no other cell would survive.
+        DiskFull: No other cell would survive it.
     """
     training = _main.training()
     engines = engines or training.EngineCache()
@@ -145,7 +147,7 @@ def run(job: Job, keeper: Keeper, engines: Any = None) -> None:
             with keeper.holding(claim):
                 # Between the look and the claim another process may have finished it.
                 if not _is_settled(folder, job.rules):
-                    _run(training, engines, cell, folder)
+                    _run(training, engines, cell, folder, job.keep_weights)
     keeper.check()
 
 
@@ -160,16 +162,14 @@ def _is_settled(folder: Path, rules: state.Rules) -> bool:
     return runs.is_finished(folder) or given_up
 
 
-def _run(training: Any, engines: Any, cell: Cell, folder: Path) -> None:
+def _run(training: Any, engines: Any, cell: Cell, folder: Path, keep_weights: bool) -> None:
     """Runs a cell, and notes what goes wrong with it."""
     state.note_config(folder, cell)
     try:
-        training.transfer(cell.config, folder, engines=engines)
-    except (Preempted, WorkerLost):
+        training.transfer(cell.config, folder, engines=engines, keep_weights=keep_weights)
+    except (Preempted, WorkerLost, DiskFull):
         raise
     except Exception as error:
-        if _is_disk_full(error):
-            raise
         _note_failure(cell, folder, error)
         return
     (folder / state.FAILED_FILE).unlink(missing_ok=True)
@@ -188,11 +188,6 @@ def _note_failure(cell: Cell, folder: Path, error: Exception) -> None:
     state.write_failure(folder, repr(error), again=True, traceback=traceback.format_exc())
     print(f"{cell.name}: failed, {error!r}", flush=True)
     raise SystemExit(BROKEN_EXIT_CODE)
-
-
-def _is_disk_full(error: BaseException) -> bool:
-    cause = error.__context__
-    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def main() -> None:

@@ -15,6 +15,10 @@ class CorruptFileError(UserError):
     """A file that cannot be what it claims to be: truncated, altered or of another format."""
 
 
+class DiskFull(UserError):
+    """No file can be written any more; with room made, the same command goes on."""
+
+
 class Preempted(Exception):
     """A run was asked to stop and has saved its state; starting it again continues it."""
 

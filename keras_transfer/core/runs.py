@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from keras_transfer import __version__
 from keras_transfer.core import config as config_lib
-from keras_transfer.core.errors import CorruptFileError, UserError
+from keras_transfer.core.errors import CorruptFileError, DiskFull, UserError
 
 MANIFEST_FILE = "manifest.json"
 CONFIG_FILE = "config.json"
@@ -31,6 +31,7 @@ RESULT_FILE = "result.json"
 FEWSHOT_FILE = "fewshot.json"
 WEIGHTS_FILE = "weights.npz"
 WEIGHTS_CARD_FILE = "weights.json"
+MEASURES_FILE = "measures.json"
 CHECKPOINT_DIR = "checkpoints"
 TENSORBOARD_DIR = "tensorboard"
 PREDICTIONS_DIR = "predictions"
@@ -89,7 +90,7 @@ def _named_when_full(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise UserError(
+        raise DiskFull(
             f"{path} cannot be written: {os.strerror(error.errno)}. Files written before are "
             "whole: make room, then give the same command again."
         ) from None
@@ -100,7 +101,7 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
     """Opens a file that appears under its name only when it is complete and on disk.
 
     Raises:
-        UserError: If the disk is full; what was under the name before is still there.
+        DiskFull: If there is no room for it; what was under the name before is still there.
     """
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     with _named_when_full(path):
@@ -196,6 +197,12 @@ def read_result(run_dir: Path) -> tuple[list[ResultRow], str]:
         raise CorruptFileError(f"{path}: not a result of this project ({error}).") from None
 
 
+def check_new(out: Path) -> None:
+    """Raises a UserError if a directory that is to be made exists; an empty one may."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out: {out} exists: choose another directory, or delete it.")
+
+
 def is_finished(run_dir: Path) -> bool:
     """Whether the run has written its result."""
     return (run_dir / RESULT_FILE).is_file()
@@ -287,7 +294,7 @@ def code_version() -> dict[str, str]:
 
 
 def append_metrics(run_dir: Path, row: dict[str, Any]) -> None:
-    """Appends one line to ``metrics.jsonl``, or none if the disk is full (UserError)."""
+    """Appends one line to ``metrics.jsonl``, or none if the disk is full (DiskFull)."""
     path = run_dir / METRICS_FILE
     line = (json.dumps(_without_nan(row)) + "\n").encode()
     # Unbuffered: one system call, which a kill does not cut in two.

@@ -3,12 +3,16 @@
 import keras
 import numpy as np
 
+from keras_transfer.core.config import PARTS
 from keras_transfer.core.errors import UserError
 from keras_transfer.core.seeds import derive
 
 HEAD = "head"
 POOL = "pool"
 HEAD_INITS = ("uniform", "zeros")
+
+# The layers of each of PARTS.
+_LAYERS = (("root_block",), ("block1",), ("block2",), ("block3",), ("block4", "group_norm"))
 
 
 def is_head(path: str) -> bool:
@@ -73,20 +77,16 @@ def freeze(model: keras.Model, until: str) -> None:
 
     Args:
         model: A model with features of this package.
-        until: ``root``, ``stage1`` to ``stage4``, or "" to freeze nothing. With ``stage4`` goes the
+        until: One of ``config.PARTS``, or "" to freeze nothing. With ``stage4`` goes the
             normalisation behind it: only the head is trained.
     """
     if not until:
         return
-    layers = {"root": ["root_block"], **{f"stage{i}": [f"block{i}"] for i in (1, 2, 3, 4)}}
-    layers["stage4"].append("group_norm")
-    if until not in layers:
-        raise UserError(f"Unknown part {until!r} to freeze: {', '.join(layers)}.")
-    for part, names in layers.items():
+    if until not in PARTS:
+        raise UserError(f"Unknown part {until!r} to freeze: {', '.join(PARTS)}.")
+    for names in _LAYERS[: PARTS.index(until) + 1]:
         for name in names:
             model.get_layer(name).trainable = False
-        if part == until:
-            return
 
 
 def feature_extractor(model: keras.Model) -> keras.Model:

@@ -57,7 +57,7 @@ def scaling_curves(
                 f"efficiency {row['efficiency']:.1%}"
                 for row in rows
             ),
-            csv=_rows_to_csv(rows),
+            csv=rows_to_csv(rows),
         )
 
 
@@ -115,7 +115,8 @@ def _line(
         )
 
 
-def _rows_to_csv(rows: Sequence[dict[str, Any]]) -> str:
+def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns csv, numbers with six digits; the first row names the columns."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
     writer.writeheader()

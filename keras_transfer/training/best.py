@@ -8,8 +8,8 @@ from absl import logging
 from keras_transfer import models
 from keras_transfer.core import runs
 from keras_transfer.evaluation import metrics
-from keras_transfer.training import actions
 from keras_transfer.training.loop import Progress
+from keras_transfer.training.saving import on_chief
 from keras_transfer.training.step import Engine
 
 
@@ -50,7 +50,7 @@ class Best:
         if math.isnan(value):
             return
         progress.best_step, progress.best_value = progress.step, value
-        actions.on_chief(lambda: self._save(progress.step), self._engine.total)
+        on_chief(lambda: self._save(progress.step), self._engine.total)
 
     def take(self, progress: Progress) -> int:
         """Gives the engine the best weights and returns the step they are of."""

@@ -17,8 +17,6 @@ from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.training import weights
 
-MEASURES_FILE = "measures.json"
-
 _MOST_ANCESTORS = 8
 _MEDICAL = re.compile(r"x-ray|radiograph|dicom|mammogra|tomograph", re.IGNORECASE)
 _DATA_FIELDS = ("description", "licence", "citation", "homepage", "version", "fingerprint")
@@ -126,7 +124,7 @@ def _data(folder: str) -> dict[str, Any]:
 
 def _intervals(run_dir: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """Returns (split, metric) -> interval, of what `experiments.measure` left in the run."""
-    path = run_dir / MEASURES_FILE
+    path = run_dir / runs.MEASURES_FILE
     if not path.is_file():
         return {}
     content = runs.read_json(path)

@@ -128,6 +128,6 @@ def prune(folder: Path, step: int, keep: int, keep_every: int) -> None:
     """
     found = steps(folder)
     past = [s for s in found if s <= step]
-    old = [s for s in past[:-keep] if not (keep_every and s % keep_every == 0)]
+    old = [s for s in past[: len(past) - keep] if not (keep_every and s % keep_every == 0)]
     for superfluous in old + [s for s in found if s > step]:
         path_of(folder, superfluous).unlink(missing_ok=True)

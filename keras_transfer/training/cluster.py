@@ -24,8 +24,9 @@ from keras_transfer.training import launchers, rendezvous
 
 # TensorFlow itself would wait for an hour, in silence. KT_START_SECONDS changes it.
 _START_SECONDS = 300
-# Where gRPC carries them, workers wait for each other's large packs.
-_PACK_MIB = {"NCCL": 32, "RING": 4}
+# The default of ``runtime.pack_mib``. Where gRPC carries them, workers wait for each other's large
+# packs.
+PACK_MIB = {"NCCL": 32, "RING": 4}
 _NETWORK_ERRORS = (
     tf.errors.UnavailableError,
     tf.errors.DeadlineExceededError,
@@ -183,7 +184,7 @@ def _over_workers(runtime: RuntimeConfig) -> tf.distribute.Strategy:
     # AUTO would be a ring through the hosts even between GPUs (spec/cluster.md section 5).
     kinds = {"auto": "NCCL" if gpus else "RING", "nccl": "NCCL", "ring": "RING"}
     chosen = kind[kinds[runtime.collective]]
-    pack_mib = _PACK_MIB[chosen.name] if runtime.pack_mib is None else runtime.pack_mib
+    pack_mib = PACK_MIB[chosen.name] if runtime.pack_mib is None else runtime.pack_mib
     options = tf.distribute.experimental.CommunicationOptions(
         bytes_per_pack=pack_mib * 2**20, implementation=chosen
     )

@@ -178,8 +178,7 @@ def _check_same(where: Path | str, known: str, given: str) -> None:
 @contextmanager
 def _new_directory(out: Path) -> Iterator[Path]:
     """Gives a directory that gets its name when it is complete."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out: {out} exists: choose another, or delete it.")
+    runs.check_new(out)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)

@@ -121,15 +121,12 @@ def _check(out: Path, formats: tuple[str, ...]) -> None:
                 )
     if not formats or len(set(formats)) < len(formats):
         raise UserError(f"Name each format once: {', '.join(FORMATS)}.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists: choose another directory, or delete it.")
+    runs.check_new(out)
 
 
 def _subject(run_dir: Path) -> _Subject:
     """Loads the model of a run in float32, whatever it was trained in."""
-    file = run_dir / runs.WEIGHTS_FILE
-    if not file.is_file():
-        raise UserError(f"{run_dir} holds no {runs.WEIGHTS_FILE}; has the run finished?")
+    file = weights.file_of(run_dir)
     card = weights.read_card(run_dir)
     if not card.eval:
         raise UserError(

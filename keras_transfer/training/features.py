@@ -11,20 +11,18 @@ import collections
 import functools
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from keras_transfer import models
 from keras_transfer.core import runs
 from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.data import pipeline
-from keras_transfer.training import actions, cluster
+from keras_transfer.training import bars, cluster
+from keras_transfer.training.saving import on_chief
 from keras_transfer.training.setup import Setup
 from keras_transfer.training.step import Engine, EngineCache
 
@@ -99,7 +97,7 @@ class Features:
         batches = self.batches(split)
         if not cluster.team().is_chief:
             collections.deque(batches, maxlen=0)
-        actions.on_chief(lambda: self._store(split, batches, len(examples)), self.total)
+        on_chief(lambda: self._store(split, batches, len(examples)), self.total)
 
     def _store(self, split: str, batches: Iterator[np.ndarray], count: int) -> None:
         path = self.path(split)
@@ -113,39 +111,17 @@ class Features:
                 old.unlink()
 
     def batches(self, split: str) -> Iterator[np.ndarray]:
-        """Yields the features of a split, float32[b, F] in the order of its examples."""
+        """Computes the features of a split, batch by batch: see `Engine.outputs`."""
         engine, setup, examples = self.engine, self._setup, self._setup.examples[split]
         part = engine.slice(setup.config.train.eval_batch_size, training=False)
         threads = setup.config.runtime.read_threads
-        iterator = engine.iterate(
-            lambda: pipeline.eval_dataset(examples, setup.eval_pipeline, part, read_threads=threads)
+        return engine.outputs(
+            engine.features,
+            lambda: pipeline.eval_dataset(
+                examples, setup.eval_pipeline, part, read_threads=threads
+            ),
+            len(examples),
         )
-        seen = 0
-        for batch in iterator:
-            index, values = (t.numpy() for t in self._extract(batch))
-            order = np.argsort(index)
-            order = order[index[order] >= 0]
-            if not np.array_equal(index[order], np.arange(seen, seen + len(order))):
-                raise RuntimeError(f"Examples from {seen} on did not come exactly once, in order.")
-            seen += len(order)
-            yield values[order]
-        if seen != len(examples):
-            raise RuntimeError(f"{seen} of {len(examples)} examples came.")
-
-    @functools.cached_property
-    def _extract(self) -> Callable[[dict[str, Any]], tuple[tf.Tensor, tf.Tensor]]:
-        engine = self.engine
-        network = models.feature_extractor(engine.model)
-
-        @functools.partial(tf.function, reduce_retracing=True, autograph=False)
-        def extract(batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
-            values = engine.strategy.run(
-                lambda b: tf.cast(network(b["image"], training=False), tf.float32), args=(batch,)
-            )
-            gather = engine.strategy.gather
-            return gather(batch["index"], axis=0), gather(values, axis=0)
-
-        return extract
 
     def open(self, split: str) -> np.ndarray:
         """Maps the features of a split into memory: float32[n, F].
@@ -195,16 +171,7 @@ def _weights_digest(file: Path | None, seed: int) -> str:
 
 def _write(path: Path, batches: Iterator[np.ndarray], count: int, title: str) -> None:
     """Writes one batch after the other: a full disk would kill a process that wrote to a map."""
-    bar = tqdm(
-        total=count,
-        desc=title,
-        unit="image",
-        dynamic_ncols=True,
-        mininterval=1.0,
-        leave=False,
-        file=sys.stderr,
-    )
-    with bar, runs.atomic_write(path, "wb") as stream:
+    with bars.bar(title, count, "image") as bar, runs.atomic_write(path, "wb") as stream:
         for number, values in enumerate(batches):
             if not np.isfinite(values).all():
                 raise UserError(f"{title}: NaN or infinite. Are the weights whole?")

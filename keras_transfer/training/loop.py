@@ -10,6 +10,8 @@ import numpy as np
 
 from keras_transfer.training.step import Engine
 
+_NEVER = np.iinfo(np.int64).max
+
 
 @dataclass
 class Progress:
@@ -47,6 +49,29 @@ class Action(Protocol):
 
     def __call__(self, progress: Progress) -> None:
         """Looks; called after every window, which ends at ``next`` or before."""
+
+
+class EachWindow:
+    """An action that looks at every window of steps and ends none."""
+
+    def next(self, step: int) -> int:
+        """See `Action`."""
+        return _NEVER
+
+
+class Periodic:
+    """An action that is due every ``every`` steps; 0 is only at the end."""
+
+    def __init__(self, every: int):
+        self._every = every
+
+    def next(self, step: int) -> int:
+        """See `Action`."""
+        return (step // self._every + 1) * self._every if self._every else _NEVER
+
+    def _due(self, progress: Progress) -> bool:
+        at_end = progress.step == progress.total_steps
+        return at_end or bool(self._every and progress.step % self._every == 0)
 
 
 def run(

@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from keras_transfer import evaluation, models
 from keras_transfer.core import runs
 from keras_transfer.data import augment, pipeline
 from keras_transfer.data.dataset import Dataset
-from keras_transfer.training import weights
+from keras_transfer.training import results, weights
 from keras_transfer.training.setup import open_splits
 from keras_transfer.training.step import Engine, Shape
 
@@ -24,12 +22,9 @@ def predict(
     part = engine.slice(batch_size, training=False)
     logits = engine.predict(
         lambda: pipeline.eval_dataset(examples, eval_pipeline, part, read_threads=read_threads),
-        examples,
+        len(examples),
     )
-    weight = np.isfinite(examples.label).astype(np.float32)
-    return evaluation.Predictions(
-        example_id=examples.example_ids(), label=examples.label, logits=logits, weight=weight
-    )
+    return results.predictions_of(examples, logits)
 
 
 def evaluate(
@@ -50,6 +45,7 @@ def evaluate(
         UserError: If run, data or split are missing, or the labels do not fit.
     """
     run_dir = Path(run_dir)
+    file = weights.file_of(run_dir)
     config = runs.read_config(run_dir)
     card = weights.read_card(run_dir)
     folders = [data_dir] if data_dir else list(config.data.dirs)
@@ -61,7 +57,7 @@ def evaluate(
         else open_splits(config.data, datasets, [split], card.label_space)[split]
     )
     engine = Engine(Shape.of(config, card.label_space), config.runtime)
-    models.load_npz(engine.model, run_dir / runs.WEIGHTS_FILE, head="load")
+    models.load_npz(engine.model, file, head="load")
     eval_pipeline = augment.compose(card.eval)
     predictions = predict(engine, examples, eval_pipeline, batch_size, config.runtime.read_threads)
     # Another dataset has a split of the same name: its own folder name tells them apart.

@@ -1,7 +1,6 @@
 """Results of probes: from stored features to run directories that reports can read."""
 
 import functools
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +8,12 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from tqdm import tqdm
 
-from keras_transfer import evaluation
-from keras_transfer.core import config as config_lib
 from keras_transfer.core import runs
 from keras_transfer.core.config import TransferConfig
 from keras_transfer.evaluation import probe as probes
 from keras_transfer.evaluation.embedded import Embedded
+from keras_transfer.training import bars, results
 from keras_transfer.training.features import Features, splits_of
 from keras_transfer.training.setup import Setup
 
@@ -60,14 +57,7 @@ class Solver:
     def solve(self, jobs: list[Job]) -> None:
         """Computes what is not finished, or finished with other features."""
         todo = [job for job in jobs if not self._is_current(job)]
-        bar = tqdm(
-            total=len(todo),
-            desc=f"probes of {self._setup.target}",
-            mininterval=1.0,
-            leave=False,
-            file=sys.stderr,
-        )
-        with bar:
+        with bars.bar(f"probes of {self._setup.target}", len(todo), "probe") as bar:
             # Full shot is the same for all seeds: fitted once.
             for same in _by_examples(todo):
                 chosen = same[0].chosen
@@ -104,21 +94,12 @@ class Solver:
             chosen = setup.train.example_ids()[job.chosen].tolist()
             runs.write_json(directory / runs.FEWSHOT_FILE, chosen)
         runs.write_json(directory / CHOICE_FILE, _as_json(choice))
-        rows: list[runs.ResultRow] = []
-        undefined: dict[str, list[str]] = {}
-        for split in splits_of(setup)[1:]:
-            predictions = self._predictions(split, logits(split))
-            path = directory / runs.PREDICTIONS_DIR / f"{split}.npz"
-            evaluation.save_predictions(path, predictions, setup.labels)
-            report = evaluation.compute(predictions, setup.labels)
-            undefined |= {f"{split}/{name}": list(v) for name, v in report.undefined.items()}
-            rows += _rows(setup, job, split, report, len(predictions))
-        runs.write_result(directory, rows, primary_metric=setup.config.metric, undefined=undefined)
-
-    def _predictions(self, split: str, logits: np.ndarray) -> evaluation.Predictions:
-        examples = self._setup.examples[split]
-        weight = np.isfinite(examples.label).astype(np.float32)
-        return evaluation.Predictions(examples.example_ids(), examples.label, logits, weight)
+        found = {
+            split: results.predictions_of(setup.examples[split], logits(split))
+            for split in splits_of(setup)[1:]
+        }
+        arch = f"{setup.arch} {TITLES[job.method]}"
+        results.write(directory, setup, job.config, found, arch=arch, step=0)
 
 
 def _by_examples(jobs: list[Job]) -> Iterable[list[Job]]:
@@ -149,24 +130,3 @@ def _as_json(choice: probes.Choice) -> dict[str, Any]:
         "num_held_out": choice.num_held_out,
         "tried": [dict(zip(columns, trial)) for trial in choice.tried],
     }
-
-
-def _rows(
-    setup: Setup, job: Job, split: str, report: evaluation.Report, num_examples: int
-) -> list[runs.ResultRow]:
-    return [
-        runs.ResultRow(
-            run_id=config_lib.digest(job.config),
-            source=setup.source,
-            arch=f"{setup.arch} {TITLES[job.method]}",
-            target=setup.target,
-            shots=job.config.num_shots,
-            seed=job.config.seed,
-            split=split,
-            metric=metric,
-            value=float(value),
-            num_examples=num_examples,
-            step=0,
-        )
-        for metric, value in report.values.items()
-    ]

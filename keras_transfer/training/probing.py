@@ -28,9 +28,10 @@ from keras_transfer.core.config import (
 )
 from keras_transfer.core.errors import UserError, did_you_mean
 from keras_transfer.core.sampling import few_shot
-from keras_transfer.training import actions, cluster
+from keras_transfer.training import cluster
 from keras_transfer.training.features import Features, splits_of
 from keras_transfer.training.probe_results import TITLES, Job, Solver
+from keras_transfer.training.saving import on_chief
 from keras_transfer.training.setup import Setup, prepare
 from keras_transfer.training.step import EngineCache
 
@@ -128,7 +129,7 @@ def _probe_here(
     features = Features(setup, workdir / FEATURES_DIR, engines)
     features.compute()
     solver = Solver(setup, features)
-    actions.on_chief(lambda: solver.solve(jobs), features.total)
+    on_chief(lambda: solver.solve(jobs), features.total)
     if not cluster.team().is_chief:
         return [], setup.config.metric
     rows = [row for job in jobs for row in runs.read_result(job.directory)[0]]

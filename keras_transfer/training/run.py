@@ -1,11 +1,12 @@
 """The verbs that train: pretrain and transfer."""
 
+import contextlib
 import json
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import keras
 import tensorflow as tf
 from absl import logging
 
@@ -15,7 +16,16 @@ from keras_transfer.core import runs
 from keras_transfer.core.config import PretrainConfig, TransferConfig
 from keras_transfer.core.errors import UserError
 from keras_transfer.core.seeds import derive
-from keras_transfer.training import actions, checkpoints, cluster, loop, predict, weights
+from keras_transfer.training import (
+    actions,
+    checkpoints,
+    cluster,
+    loop,
+    predict,
+    results,
+    saving,
+    weights,
+)
 from keras_transfer.training.best import Best
 from keras_transfer.training.setup import Setup, prepare
 from keras_transfer.training.step import Engine, EngineCache
@@ -52,18 +62,35 @@ def transfer(
     workdir: Path,
     *,
     engines: EngineCache | None = None,
+    keep_weights: bool = True,
 ) -> None:
     """Fine-tunes on one target with some shots and one seed, and evaluates. See ``pretrain``.
 
-    The training examples chosen are listed in ``fewshot.json``.
+    The training examples chosen are listed in ``fewshot.json``. A finished transfer keeps no
+    checkpoints but those of ``train.keep_every``.
+
+    Args:
+        config: The run.
+        workdir: See ``pretrain``.
+        engines: See ``pretrain``.
+        keep_weights: Whether it leaves ``weights.npz``. Without, it has all the rest: the card of
+            the weights, predictions, results.
     """
-    _run(config, Path(workdir), resume="", engines=engines or EngineCache())
+    engines = engines or EngineCache()
+    _run(config, Path(workdir), resume="", engines=engines, keep_weights=keep_weights)
 
 
-def _run(config: config_lib.RunConfig, workdir: Path, *, resume: str, engines: EngineCache) -> None:
+def _run(
+    config: config_lib.RunConfig,
+    workdir: Path,
+    *,
+    resume: str,
+    engines: EngineCache,
+    keep_weights: bool = True,
+) -> None:
     cluster.start(config.runtime)
     try:
-        _run_here(config, workdir, resume=resume, engines=engines)
+        _run_here(config, workdir, resume=resume, engines=engines, keep_weights=keep_weights)
     except tf.errors.OpError as error:
         raise cluster.lost(error) or error from None
 
@@ -74,6 +101,7 @@ def _run_here(
     *,
     resume: str,
     engines: EngineCache,
+    keep_weights: bool,
 ) -> None:
     """Does the run's part of one worker."""
     setup = prepare(config)
@@ -83,30 +111,37 @@ def _run_here(
         return
     engine = engines.get(setup.shape, setup.config.runtime)
     progress, origin = _initialise(engine, setup, workdir, resume)
-    facts = {
-        "initialised_from": origin,
-        "devices": cluster.describe(engine.strategy),
-        "data": setup.fingerprints,
-        "num_train_examples": len(setup.train),
-        "seeds": {
-            name: derive(setup.config.seed, name)
-            for name in ("init", "order", "augment", "mixup", "fewshot")
-        },
-    }
-    actions.on_chief(lambda: _open(setup, workdir, progress, facts), engine.total)
+    saving.on_chief(
+        lambda: _open(setup, workdir, progress, _facts(engine, setup, origin)), engine.total
+    )
     best = None
     if setup.config.train.select == "best":
         best = Best(workdir, engine, setup.config.metric)
         best.restored(progress)
     try:
         _train(engine, setup, workdir, progress, best)
-        _finish(engine, setup, workdir, progress, best)
+        _finish(engine, setup, workdir, progress, best, keep_weights)
     except tf.errors.InvalidArgumentError:
         for examples in setup.examples.values():
             cause = examples.explain_undecodable()
             if cause:
                 raise cause from None
         raise
+
+
+def _facts(engine: Engine, setup: Setup, origin: str) -> dict[str, Any]:
+    """Returns what the manifest says of this start, beside what `runs.start` knows itself."""
+    return {
+        "initialised_from": origin,
+        "devices": cluster.describe(engine.strategy),
+        "data": setup.fingerprints,
+        "num_train_examples": len(setup.train),
+        "total_steps": setup.total_steps,
+        "seeds": {
+            name: derive(setup.config.seed, name)
+            for name in ("init", "order", "augment", "mixup", "fewshot")
+        },
+    }
 
 
 def _open(setup: Setup, workdir: Path, progress: loop.Progress, facts: dict[str, Any]) -> None:
@@ -184,100 +219,119 @@ def _check_agreement(engine: Engine, step: int) -> None:
 def _train(
     engine: Engine, setup: Setup, workdir: Path, progress: loop.Progress, best: Best | None
 ) -> None:
-    config = setup.config
-    batch = config.train.global_batch_size
-    text = json.dumps(config_lib.to_dict(config), indent=1)
-    chief = cluster.team().is_chief
-    log = actions.Log(workdir, setup.interval("log_every"), text, batch, engine.total)
-    checkpoint = actions.Checkpoint(
-        workdir,
-        engine,
-        setup.interval("checkpoint_every"),
-        keep=config.train.keep,
-        keep_every=setup.interval("keep_every"),
-        # A finished transfer leaves weights, not the state of its optimiser.
-        at_end=isinstance(config, PretrainConfig),
-    )
-    val = config.data.val_split
-    bar = actions.ShowProgress(setup.title, progress, batch) if chief else None
-    with actions.StopOnSignal(checkpoint, engine.total) as stop:
-        watch = actions.WatchNonFinite(workdir, skips=config.optim.non_finite == "skip")
-        looks: list[Any] = [watch, *([bar] if bar else []), log]
-        if val and setup.interval("eval_every"):
-            looks.append(
-                actions.Evaluate(
-                    setup.interval("eval_every"),
-                    lambda: _predict(engine, setup, val)[1].summary,
-                    log,
-                    best.offer if best else None,
-                )
-            )
+    batch = setup.config.train.global_batch_size
+    checkpoint = _checkpoint(engine, setup, workdir)
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(saving.StopOnSignal(checkpoint, engine.total))
+        looks = _looks(engine, setup, workdir, progress, best, stack)
         iterator = engine.iterate(
             lambda: setup.train_batches(engine.slice(batch, training=True), progress.step)
         )
-        try:
-            loop.run(
-                engine,
-                iterator,
-                setup.learning_rate,
-                progress,
-                [*looks, checkpoint, stop],
-                config.runtime.steps_per_call,
-            )
-        finally:
-            if bar:
-                bar.close()
-            log.close()
+        loop.run(
+            engine,
+            iterator,
+            setup.learning_rate,
+            progress,
+            [*looks, checkpoint, stop],
+            setup.config.runtime.steps_per_call,
+        )
 
 
-def _predict(
-    engine: Engine, setup: Setup, split: str
-) -> tuple[evaluation.Predictions, evaluation.Report]:
-    examples, config = setup.examples[split], setup.config
-    predictions = predict.predict(
+def _checkpoint(engine: Engine, setup: Setup, workdir: Path) -> saving.Checkpoint:
+    return saving.Checkpoint(
+        workdir,
         engine,
-        examples,
+        setup.interval("checkpoint_every"),
+        keep=setup.config.train.keep,
+        keep_every=setup.interval("keep_every"),
+        # A finished transfer leaves weights, not the state of its optimiser.
+        at_end=isinstance(setup.config, PretrainConfig),
+    )
+
+
+def _looks(
+    engine: Engine,
+    setup: Setup,
+    workdir: Path,
+    progress: loop.Progress,
+    best: Best | None,
+    stack: contextlib.ExitStack,
+) -> list[loop.Action]:
+    """Makes the actions that look on and log, in their order; ``stack`` closes them."""
+    config, batch = setup.config, setup.config.train.global_batch_size
+    text = json.dumps(config_lib.to_dict(config), indent=1)
+    log = actions.Log(workdir, setup.interval("log_every"), text, batch, engine.total)
+    stack.callback(log.close)
+    watch = actions.WatchNonFinite(workdir, skips=config.optim.non_finite == "skip")
+    looks: list[loop.Action] = [watch]
+    if cluster.team().is_chief:
+        bar = actions.ShowProgress(setup.title, progress, batch)
+        stack.callback(bar.close)
+        looks.append(bar)
+    looks.append(log)
+    every = setup.interval("eval_every")
+    if config.data.val_split and every:
+        then = best.offer if best else None
+        looks.append(actions.Evaluate(every, lambda: _validate(engine, setup), log, then))
+    return looks
+
+
+def _predict(engine: Engine, setup: Setup, split: str) -> evaluation.Predictions:
+    config = setup.config
+    return predict.predict(
+        engine,
+        setup.examples[split],
         setup.eval_pipeline,
         config.train.eval_batch_size,
         config.runtime.read_threads,
     )
-    return predictions, evaluation.compute(predictions, setup.labels)
+
+
+def _validate(engine: Engine, setup: Setup) -> dict[str, float]:
+    """Returns the metrics of the validation split, on all workers."""
+    predictions = _predict(engine, setup, setup.config.data.val_split)
+    return evaluation.compute(predictions, setup.labels).summary
 
 
 def _finish(
-    engine: Engine, setup: Setup, workdir: Path, progress: loop.Progress, best: Best | None
+    engine: Engine,
+    setup: Setup,
+    workdir: Path,
+    progress: loop.Progress,
+    best: Best | None,
+    keep_weights: bool,
 ) -> None:
     """Evaluates, then writes weights and last of all the result."""
     data, step = setup.config.data, progress.step
     if best:
-        best.offer(progress, _predict(engine, setup, data.val_split)[1].summary)
+        best.offer(progress, _validate(engine, setup))
         step = best.take(progress)
     found = {
         split: _predict(engine, setup, split)
         for split in dict.fromkeys((data.val_split, data.test_split))
         if split
     }
-    actions.on_chief(lambda: _close(engine, setup, workdir, step, found), engine.total)
-    if best and cluster.team().is_chief:
+    weights_of = engine.model if keep_weights else None
+    saving.on_chief(lambda: _close(weights_of, setup, workdir, step, found), engine.total)
+    if not cluster.team().is_chief:
+        return
+    if best:
         best.forget()
+    if isinstance(setup.config, TransferConfig):
+        every = setup.interval("keep_every")
+        checkpoints.prune(workdir / runs.CHECKPOINT_DIR, progress.step, 0, every)
 
 
 def _close(
-    engine: Engine,
+    model: keras.Model | None,
     setup: Setup,
     workdir: Path,
     step: int,
-    found: dict[str, tuple[evaluation.Predictions, evaluation.Report]],
+    found: dict[str, evaluation.Predictions],
 ) -> None:
-    """Writes predictions, weights and the result of a finished run."""
-    rows: list[runs.ResultRow] = []
-    undefined: dict[str, list[str]] = {}
-    for split, (predictions, report) in found.items():
-        path = workdir / runs.PREDICTIONS_DIR / f"{split}.npz"
-        evaluation.save_predictions(path, predictions, setup.labels)
-        undefined |= {f"{split}/{name}": list(v) for name, v in report.undefined.items()}
-        rows += _rows(setup, split, report, len(predictions), step)
-    models.save_npz(engine.model, workdir / runs.WEIGHTS_FILE)
+    """Writes weights (None: only what is known of them), predictions and result of a run."""
+    if model is not None:
+        models.save_npz(model, workdir / runs.WEIGHTS_FILE)
     weights.write_card(
         workdir,
         weights.WeightsCard(
@@ -291,30 +345,7 @@ def _close(
             step=step,
         ),
     )
-    primary = setup.config.metric
-    runs.write_result(workdir, rows, primary_metric=primary, undefined=undefined)
+    rows = results.write(workdir, setup, setup.config, found, arch=setup.arch, step=step)
     for row in rows:
-        if row.metric == primary:
-            logging.info("%s: %s %s %.4f", workdir, row.split, primary, row.value)
-
-
-def _rows(
-    setup: Setup, split: str, report: evaluation.Report, num_examples: int, step: int
-) -> Iterable[runs.ResultRow]:
-    config = setup.config
-    return [
-        runs.ResultRow(
-            run_id=config_lib.digest(config),
-            source=setup.source,
-            arch=setup.arch,
-            target=setup.target,
-            shots=config.num_shots if isinstance(config, TransferConfig) else None,
-            seed=config.seed,
-            split=split,
-            metric=metric,
-            value=float(value),
-            num_examples=num_examples,
-            step=step,
-        )
-        for metric, value in report.values.items()
-    ]
+        if row.metric == setup.config.metric:
+            logging.info("%s: %s %s %.4f", workdir, row.split, row.metric, row.value)

@@ -54,7 +54,6 @@ class Setup:
         total_steps: Optimisation steps of the run.
         learning_rate: int64[n] steps -> float64[n] rates.
         init_file: Weights to start from, or None.
-        init_card: Their card, or None.
         source: Name of the pre-training data in results, or ``scratch``.
         target: Name of the data that is evaluated in results.
         fingerprints: Dataset folder -> fingerprint of its content.
@@ -68,7 +67,6 @@ class Setup:
     total_steps: int
     learning_rate: Callable[[np.ndarray], np.ndarray]
     init_file: Path | None
-    init_card: weights.WeightsCard | None
     source: str
     target: str
     fingerprints: dict[str, str]
@@ -140,7 +138,7 @@ def prepare(config: RunConfig) -> Setup:
     config = copy.deepcopy(config)
     config.validate()
     models.check_name(config.model.name)
-    init_file, init_card = weights.find(config.model.init, config.model.name)
+    init_file, card = weights.find(config.model.init, config.model.name)
     data = config.data
     datasets = [Dataset(folder, **data.policies) for folder in data.dirs]
     labels = union([dataset.labels for dataset in datasets], data.label_join)
@@ -154,7 +152,7 @@ def prepare(config: RunConfig) -> Setup:
     if isinstance(config, TransferConfig) and config.num_shots is not None:
         chosen = few_shot(train.label, config.num_shots, config.seed, train.labels.names)
         train = examples[data.train_split] = train.subset(chosen)
-    train_pipeline, eval_pipeline = _pipelines(config, train, init_card)
+    train_pipeline, eval_pipeline = _pipelines(config, train, card)
     total_steps, learning_rate = _schedule(config, train)
     setup = Setup(
         config=config,
@@ -165,13 +163,12 @@ def prepare(config: RunConfig) -> Setup:
         total_steps=total_steps,
         learning_rate=learning_rate,
         init_file=init_file,
-        init_card=init_card,
-        source=_source(config, init_card, target),
+        source=_source(config, card, target),
         target=target,
         fingerprints={str(dataset.path): dataset.fingerprint for dataset in datasets},
     )
     for name in INTERVALS:
-        setup.interval(name)
+        setup.interval(name)  # raises now, not in the middle of the run
     return setup
 
 

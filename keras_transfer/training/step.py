@@ -1,5 +1,6 @@
 """The inner loop: windows of optimisation steps and prediction, compiled once per shape."""
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import tensorflow as tf
 from keras_transfer import models, optim
 from keras_transfer.core.config import RunConfig, RuntimeConfig
 from keras_transfer.core.labels import MULTILABEL, LabelSpace
-from keras_transfer.data.pipeline import Examples, Slice
+from keras_transfer.data.pipeline import Slice
 from keras_transfer.optim import losses
 from keras_transfer.training import cluster
 
@@ -30,6 +31,8 @@ COLUMNS = (
 )
 
 Batch = dict[str, tf.Tensor]
+# A batch -> index int64[B] (negative: padding) and outputs float32[B, F], of all replicas.
+Forward = Callable[[Batch], tuple[tf.Tensor, tf.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ class Engine:
             self._gradients = tf.function(self._micro_gradients, jit_compile=True, autograph=False)
         self._window = tf.function(self._window_in_graph, reduce_retracing=True)
         self._total = tf.function(self._total_in_graph, autograph=False)
-        self._predict = tf.function(self._predict_in_graph, reduce_retracing=True, autograph=False)
+        self._predict = self.forward(self.model)
 
     def slice(self, global_batch_size: int, *, training: bool) -> Slice:
         """Returns this worker's share of a global batch."""
@@ -247,37 +250,61 @@ class Engine:
         gradients = tape.gradient(loss, self.model.trainable_variables)
         return gradients, tf.stack([loss, _agreement(batch, logits) / total])
 
-    def predict(self, make: Callable[[], tf.data.Dataset], examples: Examples) -> np.ndarray:
-        """Computes the logits of all examples, each exactly once.
+    def forward(self, network: keras.Model) -> Forward:
+        """Compiles the evaluation of a network that shares this engine's weights, for `outputs`."""
+
+        @functools.partial(tf.function, reduce_retracing=True, autograph=False)
+        def forward(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+            values = self.strategy.run(
+                lambda b: tf.cast(network(b["image"], training=False), tf.float32), args=(batch,)
+            )
+            gather = self.strategy.gather
+            return gather(batch["index"], axis=0), gather(values, axis=0)
+
+        return forward
+
+    @functools.cached_property
+    def features(self) -> Forward:
+        """`forward` of the features before the head: compiled once for all data."""
+        return self.forward(models.feature_extractor(self.model))
+
+    def outputs(
+        self, forward: Forward, make: Callable[[], tf.data.Dataset], count: int
+    ) -> Iterator[np.ndarray]:
+        """Yields what a network gives for all examples, each exactly once, in their order.
 
         Args:
+            forward: From `forward`.
             make: Builds ``pipeline.eval_dataset`` over the examples.
-            examples: What is predicted.
+            count: How many they are.
 
-        Returns:
-            float32[n, C], in the order of the examples.
+        Yields:
+            float32[b, F] of the next b examples.
         """
-        logits = np.full((len(examples), self.shape.num_classes), np.nan, np.float32)
-        seen = np.zeros(len(examples), np.int32)
+        done = 0
         for batch in self._distributed(make):
-            index, values = (t.numpy() for t in self._predict(batch))
-            real = index >= 0
-            logits[index[real]] = values[real]
-            np.add.at(seen, index[real], 1)
-        if not (seen == 1).all():
-            raise RuntimeError(f"{(seen != 1).sum()} examples were not predicted exactly once.")
+            index, values = (t.numpy() for t in forward(batch))
+            order = np.argsort(index)
+            order = order[index[order] >= 0]
+            if not np.array_equal(index[order], np.arange(done, done + len(order))):
+                raise RuntimeError(f"Examples from {done} on did not come exactly once, in order.")
+            done += len(order)
+            yield values[order]
+        if done != count:
+            raise RuntimeError(f"{done} of {count} examples came.")
+
+    def predict(self, make: Callable[[], tf.data.Dataset], count: int) -> np.ndarray:
+        """Computes the logits of all examples, float32[count, C], as `outputs` gives them."""
+        logits = np.empty((count, self.shape.num_classes), np.float32)
+        done = 0
+        for values in self.outputs(self._predict, make, count):
+            logits[done : done + len(values)] = values
+            done += len(values)
         return logits
 
     def _total_in_graph(self, value: tf.Tensor) -> tf.Tensor:
         each = self.strategy.run(lambda: value)
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)
-
-    def _predict_in_graph(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        logits = self.strategy.run(lambda b: self.model(b["image"], training=False), args=(batch,))
-        return (
-            self.strategy.gather(batch["index"], axis=0),
-            self.strategy.gather(logits, axis=0),
-        )
 
 
 def _is_bad(loss: tf.Tensor, gradients: list[tf.Tensor]) -> tf.Tensor:

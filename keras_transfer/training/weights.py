@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_transfer.core import runs
+from keras_transfer.core.config import TransferConfig
 from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.core.labels import LabelSpace
 from keras_transfer.data import augment
@@ -69,6 +70,30 @@ def read_card(run_dir: Path) -> WeightsCard:
         raise CorruptFileError(f"{path}: not a card of weights ({error}).") from None
 
 
+def file_of(run_dir: Path) -> Path:
+    """Returns the weights of a directory that should hold some.
+
+    Raises:
+        UserError: If it does not; of a transfer that kept none, with the command that makes them.
+    """
+    path = run_dir / runs.WEIGHTS_FILE
+    if path.is_file():
+        return path
+    # The card alone is what a transfer leaves that was told to keep no weights.
+    if runs.is_finished(run_dir) and (run_dir / runs.WEIGHTS_CARD_FILE).is_file():
+        raise UserError(
+            f"{run_dir} has finished, but its {path.name} was not kept (--keep_weights=false) or "
+            "is deleted. Repeat the run to have it, equal to the bit on the same machine: "
+            f"python -m experiments.{_script(run_dir)} --from_run={run_dir} --workdir=NEW"
+        )
+    raise UserError(f"{run_dir} holds no {path.name}; has the run finished?")
+
+
+def _script(run_dir: Path) -> str:
+    is_transfer = isinstance(runs.read_config(run_dir), TransferConfig)
+    return "finetune" if is_transfer else "pretrain"
+
+
 def bit_facts(path: Path) -> dict[str, Any]:
     """Returns the fields of the card that the name of a released BiT file tells; none of others."""
     match = re.fullmatch(r"BiT-[SM]-R\d+x\d(-.+)?\.npz", path.name)
@@ -95,14 +120,14 @@ def find(init: str, arch: str) -> tuple[Path | None, WeightsCard | None]:
         return None, None
     path = Path(init)
     if path.is_dir():
-        if not (path / runs.WEIGHTS_FILE).is_file():
-            raise UserError(
-                f"model.init: {path} holds no {runs.WEIGHTS_FILE}; has the run finished?"
-            )
+        try:
+            file = file_of(path)
+        except UserError as error:
+            raise UserError(f"model.init: {error}") from None
         card = read_card(path)
         if card.arch != arch:
             raise UserError(f"model.init: {path} holds {card.arch}, but model.name is {arch}.")
-        return path / runs.WEIGHTS_FILE, card
+        return file, card
     if path.is_file() and path.suffix == ".npz":
         if (path.parent / runs.WEIGHTS_CARD_FILE).is_file():
             return find(str(path.parent), arch)

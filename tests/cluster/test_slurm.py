@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from keras_transfer.core import claims
+from tests.experiments import killing
 from tests.training import workers
 
 pytestmark = pytest.mark.slurm
 
 STEPS = 60  # time for a signal to arrive while it trains
+GRID_STEPS = 60  # of a cell
 SECONDS = 200  # for what takes 30 on an idle machine
 
 
@@ -126,3 +129,53 @@ def test_a_grid_is_run_by_an_array(slurm, tmp_path, digits):
     assert [f.parent.name for f in results] == [
         f"shots_{shots}.seed_{seed}" for shots in (1, 5) for seed in (0, 1)
     ]
+
+
+def _in_training(job: str, task: int, workdir: Path) -> tuple[int, Path] | None:
+    """Returns a task's worker and the cell that it is in the midst of; None between two cells."""
+    environ = {"SLURM_ARRAY_JOB_ID": job, "SLURM_ARRAY_TASK_ID": str(task)}
+    pids = workers.find("experiments.sweeps.worker", **environ)
+    for folder in workdir.glob("digits/*"):
+        holder = claims.last_holder(folder)
+        if holder is None or holder.released or holder.pid not in pids:
+            continue
+        if 10 <= workers.last_step(folder) <= GRID_STEPS / 2:
+            return holder.pid, folder
+    return None
+
+
+def _wait_for_training(job: str, task: int, workdir: Path) -> tuple[int, Path]:
+    found: list[tuple[int, Path]] = []
+
+    def there() -> bool:
+        found[:] = filter(None, [_in_training(job, task, workdir)])
+        return bool(found)
+
+    workers.wait_until(there, SECONDS, f"task {task} in the midst of a cell")
+    return found[0]
+
+
+def test_a_sweep_is_run_by_an_array(slurm, tmp_path, digits):
+    """One worker is killed, one task stopped as at its time limit: every cell has one result."""
+    grid, workdir = killing.write_grid(tmp_path, seeds=4, steps=GRID_STEPS), tmp_path / "grid"
+    words = ["cluster/array.sbatch", f"--grid={grid}:{digits}", f"--workdir={workdir}"]
+    job = _submit(slurm, tmp_path / "log.%a", ["--array=0-1"], words)
+    worker, killed = _wait_for_training(job, 1, workdir)
+    os.kill(worker, signal.SIGKILL)
+    _, stopped = _wait_for_training(job, 0, workdir)
+    slurm.run("scancel", "--signal=USR1", "--batch", f"{job}_0")
+    for task in (0, 1):
+        workers.wait_until(lambda: _ended(slurm, f"{job}_{task}"), SECONDS, f"end of {task}")  # noqa: B023
+        assert slurm.state(f"{job}_{task}") == "COMPLETED"
+    logs = [(tmp_path / f"log.{task}").read_text() for task in (0, 1)]
+    assert "task 0 asks to be queued again" in logs[0], logs[0]
+    assert f"{killed.relative_to(workdir)}: failed, its process was killed by SIGKILL" in logs[1]
+    cells = {f"digits/shots_{shots}.seed_{seed}" for shots in (1, 5) for seed in range(4)}
+    assert set(killing.results(workdir)) == cells and not list(workdir.rglob("failed.json"))
+    for cell in cells:
+        assert "".join(logs).count(f"{cell}: accuracy") == 1, cell
+        # The one that was killed may be the one that is stopped: the other task may take it over.
+        assert workers.starts(workdir / cell) == 1 + [killed, stopped].count(workdir / cell), cell
+        assert workers.last_step(workdir / cell) == GRID_STEPS
+    last = json.loads((stopped / "manifest.json").read_text())["starts"][-1]
+    assert last["initialised_from"].startswith("own checkpoint of step")

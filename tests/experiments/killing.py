@@ -31,7 +31,7 @@ def get_grid(arg=None):
         for seed in range({seeds}):
             config = finetune.make(data=arg, model="bit-r14x0.25", shots=shots, seed=seed)
             config.name = "digits"
-            config.schedule.duration = "12 steps"
+            config.schedule.duration = "{steps} steps"
             config.train.global_batch_size = 16
             config.train.log_every = "2 steps"
             config.train.checkpoint_every = "4 steps"
@@ -42,10 +42,10 @@ def get_grid(arg=None):
 """
 
 
-def write_grid(folder: Path, seeds: int) -> Path:
+def write_grid(folder: Path, seeds: int, steps: int = 12) -> Path:
     """Writes a grid of 2 shots and some seeds, whose argument is the data."""
     path = folder / "tiny.py"
-    path.write_text(GRID.format(seeds=seeds))
+    path.write_text(GRID.format(seeds=seeds, steps=steps))
     return path
 
 

@@ -14,7 +14,7 @@ from keras_transfer.core.config import TransferConfig
 from keras_transfer.core.errors import UserError
 
 
-def _transfer(config: TransferConfig, folder: Path, *, engines: object) -> None:
+def _transfer(config: TransferConfig, folder: Path, *, engines: object, keep_weights: bool) -> None:
     log = os.open(folder.parent / "log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     os.write(log, f"{folder.name} {os.getpid()}\n".encode())
     os.close(log)

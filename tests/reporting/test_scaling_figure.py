@@ -32,6 +32,7 @@ def test_scaling_is_written_as_picture_vectors_and_numbers(tmp_path):
     assert [path.name for path in paths] == [
         "scaling_curves.png",
         "scaling_curves.pdf",
+        "scaling_curves.svg",
         "scaling_curves.csv",
     ]
     image = np.asarray(Image.open(paths[0]).convert("RGB"))
@@ -39,5 +40,5 @@ def test_scaling_is_written_as_picture_vectors_and_numbers(tmp_path):
         wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
         assert (np.abs(image.astype(int) - wanted).max(axis=2) < 8).sum() > 200, colour
     assert paths[1].read_bytes().startswith(b"%PDF")
-    assert paths[2].read_text() == figure.csv
+    assert paths[3].read_text() == figure.csv
     assert scaling_curves(SERIES) == figure

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_transfer import training
 from keras_transfer.core import runs
-from keras_transfer.core.errors import CorruptFileError, UserError
+from keras_transfer.core.errors import CorruptFileError, DiskFull, UserError
 from keras_transfer.training import checkpoints
 
 
@@ -104,7 +104,7 @@ def _largest_file(size):
 
 def test_a_full_disk_leaves_the_older_checkpoint_and_no_scraps(tmp_path):
     older = checkpoints.save(tmp_path, 1, _variables(1.0), {})
-    with _largest_file(4096), pytest.raises(UserError, match=r"step_000000002\.npz cannot be writ"):
+    with _largest_file(4096), pytest.raises(DiskFull, match=r"step_000000002\.npz cannot be writ"):
         checkpoints.save(tmp_path, 2, _variables(2.0), {})
     assert list(tmp_path.iterdir()) == [older]
     fresh = _variables()
@@ -113,7 +113,7 @@ def test_a_full_disk_leaves_the_older_checkpoint_and_no_scraps(tmp_path):
 
 
 def test_a_full_disk_tears_no_line_of_metrics(tmp_path):
-    with _largest_file(150), pytest.raises(UserError, match=r"metrics.jsonl cannot be written: "):
+    with _largest_file(150), pytest.raises(DiskFull, match=r"metrics.jsonl cannot be written: "):
         for step in range(100):
             runs.append_metrics(tmp_path, {"step": step})
     lines = (tmp_path / runs.METRICS_FILE).read_text().splitlines()
@@ -142,7 +142,7 @@ def test_a_full_disk_stops_a_run_which_then_goes_on(
         full.setattr(os, "fsync", sync)
         if file == "events.out":
             full.setattr(tf.summary, "scalar", scalar)
-        with pytest.raises(UserError, match=rf"{file}.*No space left on device") as stop:
+        with pytest.raises(DiskFull, match=rf"{file}.*No space left on device") as stop:
             training.pretrain(config, run_dir, engines=engines)
     assert "\n" not in str(stop.value)
     assert not runs.is_finished(run_dir) and not list(run_dir.rglob("*.tmp"))

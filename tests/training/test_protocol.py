@@ -8,7 +8,7 @@ import pytest
 from keras_transfer import models, training
 from keras_transfer.core import runs
 from keras_transfer.core.errors import Preempted
-from keras_transfer.training import actions
+from keras_transfer.training import saving
 
 
 def _validation(run_dir):
@@ -56,7 +56,7 @@ def test_a_choice_survives_an_interruption(choosing, engines, tmp_path, monkeypa
     """Stopped three times, a run ends with the choice of an undisturbed one."""
     training.transfer(choosing, tmp_path / "whole", engines=engines)
 
-    class Stops(actions.StopOnSignal):
+    class Stops(saving.StopOnSignal):
         def __call__(self, progress):
             if progress.step in (2, 4, 9) and progress.step > Stops.last:
                 Stops.last = progress.step
@@ -65,7 +65,7 @@ def test_a_choice_survives_an_interruption(choosing, engines, tmp_path, monkeypa
 
         last = 0
 
-    monkeypatch.setattr(actions, "StopOnSignal", Stops)
+    monkeypatch.setattr(saving, "StopOnSignal", Stops)
     for _ in range(3):
         with pytest.raises(Preempted):
             training.transfer(choosing, tmp_path / "parts", engines=engines)
