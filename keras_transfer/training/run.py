@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from keras_transfer import evaluation, models
 from keras_transfer.core import config as config_lib
 from keras_transfer.core import runs
 from keras_transfer.core.config import PretrainConfig, TransferConfig
-from keras_transfer.core.errors import UserError
+from keras_transfer.core.errors import Preempted, UserError
 from keras_transfer.core.seeds import derive
 from keras_transfer.training import (
     actions,
@@ -119,7 +120,7 @@ def _run_here(
         best = Best(workdir, engine, setup.config.metric)
         best.restored(progress)
     try:
-        _train(engine, setup, workdir, progress, best)
+        late = _train(engine, setup, workdir, progress, best)
         _finish(engine, setup, workdir, progress, best, keep_weights)
     except tf.errors.InvalidArgumentError:
         for examples in setup.examples.values():
@@ -127,6 +128,8 @@ def _run_here(
             if cause:
                 raise cause from None
         raise
+    if late:  # this run has nothing left to save, but others of the same process must not begin
+        raise Preempted(f"{signal.Signals(late).name} in the last steps: {workdir} is finished.")
 
 
 def _facts(engine: Engine, setup: Setup, origin: str) -> dict[str, Any]:
@@ -218,7 +221,8 @@ def _check_agreement(engine: Engine, step: int) -> None:
 
 def _train(
     engine: Engine, setup: Setup, workdir: Path, progress: loop.Progress, best: Best | None
-) -> None:
+) -> int | None:
+    """Trains to the end; returns the number of a signal that came too late to stop it."""
     batch = setup.config.train.global_batch_size
     checkpoint = _checkpoint(engine, setup, workdir)
     with contextlib.ExitStack() as stack:
@@ -235,6 +239,7 @@ def _train(
             [*looks, checkpoint, stop],
             setup.config.runtime.steps_per_call,
         )
+    return stop.late
 
 
 def _checkpoint(engine: Engine, setup: Setup, workdir: Path) -> saving.Checkpoint:

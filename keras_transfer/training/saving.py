@@ -92,7 +92,8 @@ class StopOnSignal(EachWindow):
     while the checkpoint is written changes nothing, so it cannot be cut short by it.
 
     A signal to one worker stops all of them at the same step: after each window they count those
-    that were asked to stop.
+    that were asked to stop. One that comes in the last window stops no step: it is handed to
+    whoever listened before, else it is ``late``.
 
     Args:
         checkpoint: What is saved then.
@@ -100,6 +101,7 @@ class StopOnSignal(EachWindow):
     """
 
     signals = (signal.SIGTERM, signal.SIGUSR1)
+    late: int | None = None
 
     def __init__(self, checkpoint: Checkpoint, total: Callable[[int], int]):
         self._checkpoint, self._total = checkpoint, total
@@ -117,11 +119,12 @@ class StopOnSignal(EachWindow):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        # One that came in the last window stops no step: it is for whoever listened before.
         late = self._received if kind is None else None
         handler = self._previous.get(late) if late else None
         if callable(handler):
             handler(late, None)
+        else:
+            self.late = late
 
     def _note(self, number: int, _: object) -> None:
         self._received = number

@@ -41,3 +41,23 @@ def test_a_signal_stops_the_run_or_is_for_whoever_listened_before(
     assert len(windows) == window
     assert runs.is_finished(tmp_path) == is_last
     assert seen == ([number] if is_last else [])
+
+
+def test_where_nobody_listened_the_run_is_finished_and_no_other_begins(
+    transfer, engines, tmp_path, monkeypatch
+):
+    config = transfer()
+    engine = engines.get(prepare(config).shape, config.runtime)
+    train = engine.train
+    windows: list[None] = []
+
+    def signalled(*arguments):
+        windows.append(None)
+        if len(windows) == WINDOWS:
+            signal.raise_signal(signal.SIGUSR1)
+        return train(*arguments)
+
+    monkeypatch.setattr(engine, "train", signalled)
+    with pytest.raises(Preempted, match="SIGUSR1 in the last steps: .* is finished"):
+        training.transfer(config, tmp_path, engines=engines)
+    assert runs.is_finished(tmp_path)
