@@ -142,7 +142,8 @@ def main() -> None:
     _say(f"3/4 Transfer: {count} runs of {size.transfer_steps} steps")
     transfer_all(workdir, folders, inits, size)
     _say("4/4 Report")
-    report = reporting.write_report(workdir / "runs", workdir / "report")
+    collection = reporting.collect.collect(workdir / "runs")
+    report = reporting.write_report(collection, workdir / "report")
     print(report.text)
     print(f"\nThe page: {report.page.resolve()}")
 

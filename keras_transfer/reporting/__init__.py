@@ -8,7 +8,7 @@ import lazy_loader as lazy
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
-    submodules=["collect", "figures", "page", "style", "tables"],
+    submodules=["collect", "figures", "page", "published", "style", "tables"],
     submod_attrs={
         "report": ["Report", "write_report"],
         "wording": ["statements"],

@@ -3,16 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from scipy.special import stdtr
-
 from keras_transfer.core import runs
-from keras_transfer.reporting import style
+from keras_transfer.reporting import estimates, style
+from keras_transfer.reporting.estimates import Estimate
 from keras_transfer.reporting.tables import Cell, Row, Table
 
 LEVEL = 0.05
-# Seeds that agree to rounding have no spread that a test could use.
-_NO_SPREAD = 1e-9
 
 
 @dataclass(frozen=True)
@@ -22,12 +18,17 @@ class Comparison:
     Attributes:
         first: A cell.
         second: Another one.
-        p: Two-sided Welch t-test over seeds; NaN where there is no spread to test with.
+        estimate: Difference of their means over distinct seeds, first minus second, with its error.
     """
 
     first: Cell
     second: Cell
-    p: float
+    estimate: Estimate
+
+    @property
+    def p(self) -> float:
+        """Two-sided p of the t-test; NaN where there is no spread to test with."""
+        return self.estimate.p()
 
     @property
     def claimed(self) -> bool:
@@ -37,24 +38,27 @@ class Comparison:
     @property
     def tested(self) -> bool:
         """Whether there was a spread to test with."""
-        return not np.isnan(self.p)
+        return self.estimate.tested
 
 
-def compare(first: Cell, second: Cell) -> Comparison:
-    """Compares two cells by Welch's t-test over their seeds.
+def compare(first: Cell, second: Cell, *, paired: bool = False) -> Comparison:
+    """Compares two cells by Welch's t-test over their seeds, or seed by seed.
 
     One seed has no spread, and seeds that all agree have none either (few test images give coarse
     numbers): then nothing is tested, and nothing claimed.
 
-    Reference: Welch, Biometrika 34, 1947; degrees of freedom after Satterthwaite, 1946.
+    Args:
+        first: A cell.
+        second: Another one.
+        paired: Whether runs of equal seeds belong together (same examples of few shots, say); both
+            cells then need the same seeds.
     """
-    if min(first.n, second.n) < 2 or max(first.sd, second.sd) < _NO_SPREAD:
-        return Comparison(first, second, float("nan"))
-    # By hand: importing scipy.stats takes longer than everything else here.
-    errors = np.array([cell.sd**2 / cell.n for cell in (first, second)])
-    t = (first.mean - second.mean) / np.sqrt(errors.sum())
-    freedom = errors.sum() ** 2 / (errors**2 / [first.n - 1, second.n - 1]).sum()
-    return Comparison(first, second, float(2 * stdtr(freedom, -abs(t))))
+    kind = estimates.paired if paired else estimates.welch
+    if paired and set(first.values) != set(second.values):
+        raise ValueError("Cells of different seeds cannot be compared seed by seed.")
+    # By seed: the order in which runs were found must not pair them.
+    values = ([cell.values[seed] for seed in sorted(cell.values)] for cell in (first, second))
+    return Comparison(first, second, kind(*values))
 
 
 def best(cells: Sequence[Cell]) -> Cell:

@@ -2,7 +2,6 @@
 
 import io
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,26 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure as Canvas
 
 from keras_transfer.core.runs import atomic_write
-from keras_transfer.reporting import formats, style
-from keras_transfer.reporting.tables import Cell, Column, Table
+from keras_transfer.reporting import figure_lines, figure_tags, formats, style
+from keras_transfer.reporting.figure_tags import tag, tag_panel
+from keras_transfer.reporting.tables import Column, Table
+
+__all__ = [
+    "FILES",
+    "PANEL_INCHES",
+    "SETTINGS",
+    "Figure",
+    "few_shot_curves",
+    "finish",
+    "tag",
+    "tag_panel",
+    "write",
+]
+
+FILES = ("png", "pdf", "svg", "csv")
 
 _PANELS_PER_ROW = 3
 PANEL_INCHES = (3.7, 2.9)
@@ -33,6 +46,7 @@ SETTINGS: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "text.parse_math": False,  # a $ in a name is a $
     "pdf.fonttype": 42,  # editable text in the pdf
+    "svg.fonttype": "none",  # text as text: small, and can be searched and read aloud
     "svg.hashsalt": "keras_transfer",  # the same input gives the same file
     **dict.fromkeys(
         ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color",
@@ -54,6 +68,7 @@ class Figure:
         png: The picture at 200 dpi.
         pdf: The picture as vectors.
         csv: The numbers in it.
+        caption: What a reader must know beyond the title, in sentences; may be empty.
     """
 
     name: str
@@ -63,6 +78,7 @@ class Figure:
     png: bytes
     pdf: bytes
     csv: str
+    caption: str = ""
 
 
 def few_shot_curves(table: Table) -> Figure:
@@ -79,34 +95,26 @@ def few_shot_curves(table: Table) -> Figure:
         canvas = Canvas(figsize=(width, PANEL_INCHES[1] * down), layout="constrained")
         FigureCanvasAgg(canvas)
         panels = canvas.subplots(down, across, squeeze=False).ravel()
-        handles: dict[Column, Any] = {}
+        looks = style.looks(table.columns)
         for axes, target in zip(panels, table.targets):
-            handles |= _panel(axes, table, target)
+            _panel(axes, table, target, looks)
         for axes in panels[count:]:
             axes.set_axis_off()
-        titles = [formats.column_title(table, column) for column in table.columns]
-        entry = 0.75 + 0.075 * max(map(len, titles))  # inches: line, gap and text
-        canvas.legend(
-            [handles[column] for column in table.columns],
-            titles,
-            loc="outside lower center",
-            ncols=min(len(titles), max(1, int(width / entry))),
-            frameon=False,
-            handlelength=3.2,
-        )
+        figure_lines.add_line_keys(canvas, looks)
         return finish(
             canvas,
             name="few_shot",
             title="Transfer over the number of training examples per class",
             alt=_describe(table),
             csv=formats.to_csv(table),
+            caption="Means over seeds with the sample standard deviation.",
         )
 
 
 def write(figure: Figure, folder: Path) -> list[Path]:
-    """Writes a figure as ``.png``, ``.pdf`` and ``.csv``; returns the files."""
+    """Writes a figure as ``.png``, ``.pdf``, ``.svg`` and ``.csv``; returns the files."""
     paths = []
-    for kind in ("png", "pdf", "csv"):
+    for kind in FILES:
         content: str | bytes = getattr(figure, kind)
         paths.append(folder / f"{figure.name}.{kind}")
         with atomic_write(paths[-1], "w" if isinstance(content, str) else "wb") as stream:
@@ -114,58 +122,36 @@ def write(figure: Figure, folder: Path) -> list[Path]:
     return paths
 
 
-def finish(canvas: Canvas, *, name: str, title: str, alt: str, csv: str) -> Figure:
+def finish(
+    canvas: Canvas, *, name: str, title: str, alt: str, csv: str, caption: str = ""
+) -> Figure:
     """Renders a canvas to all kinds of files."""
+    canvas.draw_without_rendering()
+    canvas.set_layout_engine("none")  # arranged once, for all files alike
     files = {kind: _render(canvas, kind) for kind in ("svg", "png", "pdf")}
     return Figure(
         name=name,
         title=title,
         alt=alt,
-        svg=_embeddable(files["svg"].decode(), name),
+        svg=figure_tags.embeddable(files["svg"].decode(), name),
         png=files["png"],
         pdf=files["pdf"],
         csv=csv,
+        caption=caption,
     )
 
 
-def _panel(axes: Axes, table: Table, target: str) -> dict[Column, Any]:
-    """Draws a target and returns what the legend shows of each line."""
-    looks, lines = style.looks(table.columns), {}
-    apart = min(0.06, 0.5 / len(table.columns))
-    shots = [row[1] for row in table.rows if row[0] == target]
-    for number, column in enumerate(table.columns):
-        cells = [table.cells.get(((target, s), column)) for s in shots]
-        points = [(place, cell) for place, cell in enumerate(cells) if cell]
-        if points:
-            # Side by side, so that error bars of neighbours do not hide each other.
-            shift = apart * (number - (len(table.columns) - 1) / 2)
-            lines[column] = _line(axes, points, shift, looks[column])
-    cell = table.of(target)
-    unit = f", {cell.unit}" if cell.unit else ""
+def _panel(axes: Axes, table: Table, target: str, looks: dict[Column, style.Look]) -> None:
+    """Draws a target: its cells over the shots that it has."""
+    rows = [row for row in table.rows if row[0] == target]
+    found = {
+        column: [table.cells[row, column] for row in rows if (row, column) in table.cells]
+        for column in table.columns
+    }
+    figure_lines.draw_lines(
+        axes, {column: cells for column, cells in found.items() if cells}, looks
+    )
     axes.set_title(style.title(target))
-    axes.set_ylabel(f"{style.metric_title(cell.metric)}{unit}")
-    axes.set_xlabel("training examples per class")
-    axes.set_xticks(range(len(shots)), [style.shots_title(s) for s in shots])
-    axes.set_xlim(-0.5, len(shots) - 0.5)
-    return lines
-
-
-def _line(
-    axes: Axes, points: list[tuple[int, Cell]], shift: float, look: style.Look
-) -> ErrorbarContainer:
-    return axes.errorbar(
-        [place + shift for place, _ in points],
-        [cell.mean for _, cell in points],
-        yerr=[cell.sd for _, cell in points],
-        color=look.colour,
-        linestyle=look.dash,
-        linewidth=1.5,
-        marker=look.marker,
-        markersize=5,
-        markerfacecolor=look.colour if look.filled else "none",
-        capsize=2.5,
-        elinewidth=1,
-    )
 
 
 def _render(canvas: Canvas, kind: str) -> bytes:
@@ -176,22 +162,11 @@ def _render(canvas: Canvas, kind: str) -> bytes:
     return stream.getvalue()
 
 
-def _embeddable(svg: str, name: str) -> str:
-    """Makes an SVG file part of a page: unique ids, the page's text colour, its own width."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'href="#', f'href="#{name}-', svg)
-    svg = svg.replace("url(#", f"url(#{name}-").replace(style.INK, "currentColor")
-    size = re.compile(r'width="([\d.]+)pt" height="[\d.]+pt"')
-    return size.sub(lambda found: f'style="max-width:{1.3 * float(found[1]):.0f}pt"', svg, count=1)
-
-
 def _describe(table: Table) -> str:
     parts = []
     for target in table.targets:
         shots = [row for row in table.rows if row[0] == target]
-        lines = []
+        parts_of = []
         for column in table.columns:
             cells = [table.cells.get((row, column)) for row in shots]
             values = [
@@ -200,8 +175,8 @@ def _describe(table: Table) -> str:
                 if cell
             ]
             if values:
-                lines.append(f"{formats.column_title(table, column)} {', '.join(values)}")
-        parts.append(f"{formats.target_title(table, target)}: {'; '.join(lines)}.")
+                parts_of.append(f"{formats.column_title(table, column)} {', '.join(values)}")
+        parts.append(f"{formats.target_title(table, target)}: {'; '.join(parts_of)}.")
     return (
         "Line plots, one per target, over the number of training examples per class "
         f"(in brackets). {' '.join(parts)}"

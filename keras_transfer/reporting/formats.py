@@ -2,24 +2,32 @@
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from keras_transfer.reporting import style
 from keras_transfer.reporting.collect import Collection
-from keras_transfer.reporting.tables import Column, Row, Table
+from keras_transfer.reporting.tables import Cell, Column, Row, Table
 
 MISSING = "–"
+
+
+def number_text(cell: Cell, usual_n: int | None = None) -> str:
+    """Returns ``mean ± sd``, the mean alone for one seed.
+
+    Args:
+        cell: The number.
+        usual_n: The usual number of seeds; another one is named behind the number.
+    """
+    text = cell.text(cell.mean)
+    if cell.n > 1:
+        text += f" ± {cell.text(cell.sd)}"
+    return text if usual_n in (None, cell.n) else f"{text} (n={cell.n})"
 
 
 def cell_text(table: Table, row: Row, column: Column) -> str:
     """Returns ``mean ± sd``, with n where it is unusual, or a dash."""
     cell = table.cells.get((row, column))
-    if not cell:
-        return MISSING
-    text = cell.text(cell.mean)
-    if cell.n > 1:
-        text += f" ± {cell.text(cell.sd)}"
-    return text if cell.n == table.usual_n else f"{text} (n={cell.n})"
+    return number_text(cell, table.usual_n) if cell else MISSING
 
 
 def column_title(table: Table, column: Column) -> str:
@@ -72,6 +80,16 @@ def to_markdown(table: Table) -> str:
     """Returns a table in GitHub's Markdown, padded so that it is readable as text."""
     head = ["target", "shots", *(column_title(table, column) for column in table.columns)]
     body = _body(table, lambda text: f"**{text}**")
+    return markdown_grid(head, body)
+
+
+def markdown_grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Returns a table in GitHub's Markdown, padded; the first column is aligned to the left.
+
+    Args:
+        head: Headings.
+        body: Lines of as many texts, which may hold Markdown.
+    """
     lines = [[text.replace("|", "\\|") for text in line] for line in (head, *body)]
     widths = [max(map(len, column)) for column in zip(*lines)]
     rule = ["-" * width if i == 0 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
@@ -96,16 +114,7 @@ def to_latex(table: Table) -> str:
         r"\toprule",
     ]
     if len(archs) > 1:
-        spans = [
-            rf"\multicolumn{{{n}}}{{c}}{{{latex_escape(style.arch_title(a))}}}" for a, n in archs
-        ]
-        lines.append(rf" & & {' & '.join(spans)} \\")
-        start = 3
-        rules = []
-        for _, n in archs:
-            rules.append(rf"\cmidrule(lr){{{start}-{start + n - 1}}}")
-            start += n
-        lines.append("".join(rules))
+        lines += latex_spans([(style.arch_title(arch), n) for arch, n in archs], skip=2)
     sources = [latex_escape(style.title(source)) for _, source in table.columns]
     lines += [rf"target & shots & {' & '.join(sources)} \\"]
     previous = None
@@ -125,6 +134,22 @@ def to_latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+def latex_spans(groups: Sequence[tuple[str, int]], skip: int) -> list[str]:
+    """Returns the headings above groups of columns, and the rules below them.
+
+    Args:
+        groups: Heading and number of columns of each.
+        skip: Columns before the first group.
+    """
+    spans = [rf"\multicolumn{{{n}}}{{c}}{{{latex_escape(title)}}}" for title, n in groups]
+    rules = ""
+    start = skip + 1
+    for _, n in groups:
+        rules += rf"\cmidrule(lr){{{start}-{start + n - 1}}}"
+        start += n
+    return [rf"{'& ' * skip}{' & '.join(spans)} \\", rules]
+
+
 _LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -140,12 +165,16 @@ _LATEX = {
     ">": r"\textgreater{}",
     "±": r"$\pm$",
     "–": "--",
+    "≥": r"$\geq$",
+    "†": r"\dag{}",
+    "\u200b": "{}",
 }
 
 
 def latex_escape(text: str) -> str:
     """Returns text that LaTeX prints as it is."""
-    return "".join(_LATEX.get(character, character) for character in text)
+    apart = text.replace("--", "-\u200b-")  # else an option's two hyphens become a dash
+    return "".join(_LATEX.get(character, character) for character in apart)
 
 
 def to_csv(table: Table) -> str:

@@ -1,16 +1,37 @@
-"""The verb that turns a folder of runs into tables, figures, sentences and a page."""
+"""The verb that turns what was collected into tables, figures, statistics and a page."""
 
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from absl import logging
 
 from keras_transfer.core.errors import UserError
 from keras_transfer.core.runs import atomic_write
-from keras_transfer.reporting import collect, figures, formats, page, tables, wording
+from keras_transfer.reporting import (
+    claims,
+    collect,
+    figures,
+    formats,
+    laws,
+    page,
+    page_missing,
+    page_overview,
+    paper,
+    paper_figures,
+    paper_formats,
+    proximity,
+    proximity_reading,
+    tables,
+    wording,
+)
 
 PAGE_FILE = "index.html"
+TABLES_DIR, FIGURES_DIR = "tables/", "figures/"
+
+_Files = dict[str, str | bytes]
 
 
 @dataclass(frozen=True)
@@ -29,64 +50,126 @@ class Report:
 
 
 def write_report(
-    runs_dir: str | os.PathLike, out_dir: str | os.PathLike, *, strict: bool = False
+    collection: collect.Collection,
+    out_dir: str | os.PathLike,
+    *,
+    spread: str = tables.SEEDS,
+    distances: str | os.PathLike | None = None,
 ) -> Report:
-    """Writes the report of every run below a folder.
+    """Writes the report of what `collect.collect` or `published.collect` found.
 
-    Files: ``results.csv`` (every number), ``table.csv`` (one line per cell), ``table.md``,
-    ``table.tex``, ``few_shot.{png,pdf,csv}`` and ``index.html``, which shows them without network.
+    Files, each with what the page shows of it:
+        ``results.csv`` (every number), ``table.{csv,md,tex}`` (every transfer);
+        ``tables/{table1,table2,poster}.{md,tex,csv,html}``, those that have a number;
+        ``figures/*.{png,pdf,svg,csv}``: ``few_shot``, ``figure1`` to ``figure9``, ``poster1``,
+        ``poster2``, laws and proximity;
+        ``claims.csv``, ``contrasts.csv`` and ``families.csv``, if a claim of the paper has data;
+        ``laws.csv``, ``effective_data.csv``, ``proximity.csv``;
+        ``index.html``, which shows all without network.
 
     Args:
-        runs_dir: Folder of runs.
+        collection: What was collected.
         out_dir: Folder to write to; created if missing, files of the same name are replaced.
-        strict: Whether finished runs that claim the same numbers are an error. If not, they are
-            named in the report, and left out of the table unless they agree to the last bit.
+        spread: What mean and ± are taken over, see `tables.tabulate`.
+        distances: A ``proximity.csv`` of ``experiments.proximity``, to be held against transfer.
 
     Raises:
-        UserError: If there is no finished transfer run, or a file of a run is wrong.
+        UserError: If there is no finished transfer run, or a file is wrong or cannot be written.
     """
-    collection = collect.collect(runs_dir, strict=strict)
-    table = tables.tabulate(collection)
-    few_shot = figures.few_shot_curves(table)
-    content: dict[str, str | bytes] = {
-        "results.csv": formats.rows_to_csv(collection),
-        "table.csv": formats.to_csv(table),
-        "table.md": f"{formats.to_markdown(table)}\n{formats.caption(table)}\n",
-        "table.tex": formats.to_latex(table),
-        f"{few_shot.name}.png": few_shot.png,
-        f"{few_shot.name}.pdf": few_shot.pdf,
-        f"{few_shot.name}.csv": few_shot.csv,
-    }
+    table = tables.tabulate(collection, spread)
+    rows = proximity_reading.read(Path(distances)) if distances else None
+    near = proximity.correlate(table, rows) if rows is not None else None
+    examined = claims.examine(table)
+    found = laws.fit_all(table)
+    filled, absent = paper.fill_all(table)
+    drawn = [figures.few_shot_curves(table), *paper_figures.draw(table)]
+    if filled:
+        absent += paper_figures.missing(table)
+
+    frames = {"laws": found.rows, "effective_data": found.effective}
+    if near:
+        frames["proximity"] = near.rows
+    content: _Files = dict(_transfers(collection, table))
+    content |= dict(_paper_files(filled))
+    content |= dict(_figure_files([*drawn, *found.figures, *(near.figures if near else ())]))
+    content |= examined.files if examined.has_data else {}
+    content |= {f"{name}.csv": _csv(frame) for name, frame in frames.items() if len(frame)}
     # Last, so that a page never stands beside files of another report.
-    content[PAGE_FILE] = page.render(collection, table, [few_shot], list(content))
-    files = []
-    for name, value in content.items():
-        path = Path(out_dir) / name
-        _write(path, value)
-        files.append(path)
+    content[PAGE_FILE] = page.render(
+        page.Content(
+            collection=collection,
+            table=table,
+            paper_tables=[paper_formats.to_html(one) for one in filled],
+            figures=drawn,
+            claims=examined if examined.has_data else None,
+            laws=found,
+            proximity=near,
+            absent=absent if filled else (),
+            links=list(content),
+            figure_folder=FIGURES_DIR,
+        )
+    )
+    paths = [_write(Path(out_dir) / name, value) for name, value in content.items()]
     logging.info("Report of %d runs written to %s.", len(collection.runs), out_dir)
-    return Report(files[-1], tuple(files), _printable(collection, table))
+    return Report(paths[-1], tuple(paths), _printable(collection, table, filled))
 
 
-def _write(path: Path, value: str | bytes) -> None:
+def _transfers(collection: collect.Collection, table: tables.Table) -> Iterator[tuple[str, str]]:
+    yield "results.csv", formats.rows_to_csv(collection)
+    yield "table.csv", formats.to_csv(table)
+    yield "table.md", f"{formats.to_markdown(table)}\n{formats.caption(table)}\n"
+    yield "table.tex", formats.to_latex(table)
+
+
+def _paper_files(filled: Iterable[paper.PaperTable]) -> Iterator[tuple[str, str]]:
+    writers = {
+        "md": paper_formats.to_markdown,
+        "tex": paper_formats.to_latex,
+        "csv": paper_formats.to_csv,
+        "html": paper_formats.to_html,
+    }
+    for one in filled:
+        for kind, write in writers.items():
+            yield f"{TABLES_DIR}{one.layout.name}.{kind}", write(one)
+
+
+def _figure_files(drawn: Iterable[figures.Figure]) -> Iterator[tuple[str, str | bytes]]:
+    for figure in drawn:
+        for kind in figures.FILES:
+            yield f"{FIGURES_DIR}{figure.name}.{kind}", getattr(figure, kind)
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    return frame.to_csv(index=False)
+
+
+def _write(path: Path, value: str | bytes) -> Path:
     try:
         with atomic_write(path, "w" if isinstance(value, str) else "wb") as stream:
             stream.write(value)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}.") from None
+    return path
 
 
-def _printable(collection: collect.Collection, table: tables.Table) -> str:
+def _printable(
+    collection: collect.Collection, table: tables.Table, filled: Iterable[paper.PaperTable]
+) -> str:
     parts = [formats.to_markdown(table), formats.caption(table) + "\n"]
     parts += [f"- {sentence}" for sentence in wording.statements(table)]
-    concerns = [*table.notes, *page.code_notes(collection.runs)]
+    parts += [f"- {one.layout.title}: {one.summary}" for one in filled]
+    concerns = [*table.notes, *page_overview.code_notes(collection.runs)]
     concerns += [
         f"{' and '.join(map(str, d.directories))} claim the same numbers ({d.what}): "
         + ("equal, counted once." if d.equal else "different, left out.")
         for d in collection.duplicates
     ]
     concerns += [f"unfinished: {run.what} ({run.directory})" for run in collection.unfinished]
-    concerns += [f"missing: {text}" for text in page.missing_texts(table)]
+    concerns += [
+        f"ended at step {run.step} of {run.total_steps}: {run.what} ({run.directory})"
+        for run in collection.stopped_early
+    ]
+    concerns += [f"missing: {text}" for text in page_missing.texts(table)]
     if concerns:
         parts += ["", "Mind:", *(f"- {text}" for text in concerns)]
     return "\n".join(parts) + "\n"

@@ -4,6 +4,7 @@ What is not listed is shown under its own name, after what is listed, in natural
 next free look: a new dataset needs no entry.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -48,8 +49,22 @@ _METRICS = {"mean_auc": "mean AUC", "auc": "AUC", "f1": "F1", "macro_f1": "macro
 
 # Okabe and Ito, "Color Universal Design", 2008, without black (text), with a darker yellow and
 # purple, in an order whose neighbours also differ in luminance: lines stay apart in grey print.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00", "#B8A800", "#AA3377")
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00", "#B8A800", "#6A3D9A")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+# The paper's sources have the same look in every figure: warm colours for natural images, cold
+# ones for X-rays, darker with more data. Places among the fourteen looks, the first seven filled.
+_PLACES = {
+    "imagenet1k": 1,
+    "imagenet21k": 4,
+    "chexpert": 3,
+    "chexpert+mimic": 2,
+    "chexpert+mimic+nih": 0,
+    "chexpert+mimic+nih+padchest": 6,
+    "mimic": 5,
+    "nih": 10,
+    "padchest": 7,
+}
 _DASHES: tuple[str | tuple, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 
 # Stands for the colour of text: pages replace it, so that figures follow light and dark.
@@ -90,6 +105,11 @@ def arch_title(arch: str) -> str:
     return arch[:1].upper() + arch[1:]
 
 
+def pair_title(arch: str, source: str) -> str:
+    """Returns a network and what it was pre-trained on: ``R50x1 on Pets``, as the paper has it."""
+    return f"{arch_title(arch)} {'' if source == runs.SCRATCH else 'on '}{title(source)}"
+
+
 def metric_title(metric: str) -> str:
     """Returns the display name of a metric: ``mean_auc`` is mean AUC."""
     family, _, label = metric.partition("/")
@@ -100,6 +120,12 @@ def metric_title(metric: str) -> str:
 def shots_title(shots: float) -> str:
     """Returns ``full`` for the whole training split (infinity), else the number."""
     return "full" if shots == float("inf") else str(int(shots))
+
+
+def regime_title(shots: float) -> str:
+    """Returns ``5-shot`` or ``full shot``."""
+    text = shots_title(shots)
+    return "full shot" if text == "full" else f"{text}-shot"
 
 
 def kind_of(name: str) -> str:
@@ -136,18 +162,22 @@ def order_archs(archs: Iterable[str]) -> list[str]:
 def looks(columns: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Look]:
     """Returns a look for every (arch, source): a source has one colour, a network one dash.
 
-    Colours go to the sources in the order given, and begin again after seven with open markers.
+    The paper's sources have their own; the other looks go to the rest in the order given. After
+    seven colours they begin again with open markers.
     """
     columns = list(columns)
     sources = [s for s in dict.fromkeys(source for _, source in columns) if s != runs.SCRATCH]
     archs = order_archs(arch for arch, _ in columns)
+    places = {source: _PLACES[source] for source in sources if source in _PLACES}
+    free = (place for place in itertools.count() if place not in set(places.values()))
+    places |= {source: next(free) for source in sources if source not in _PLACES}
     result = {}
     for arch, source in columns:
         dash = _DASHES[archs.index(arch) % len(_DASHES)]
         if source == runs.SCRATCH:
             result[arch, source] = Look(INK, ".", dash, True)
             continue
-        place = sources.index(source)
+        place = places[source]
         slot = place % len(_COLOURS)
         filled = place // len(_COLOURS) % 2 == 0
         result[arch, source] = Look(_COLOURS[slot], _MARKERS[slot], dash, filled)

@@ -60,22 +60,53 @@ def test_lines_stand_where_the_numbers_are(table):
     from matplotlib.figure import Figure
 
     axes = Figure().subplots()
-    lines = figures._panel(axes, table, "digits 5-9")
-    assert set(lines) == set(table.columns)
-    for column, container in lines.items():
-        cells = [table.cells[row, column] for row in table.rows if row[0] == "digits 5-9"]
-        data, _, (bars,) = container
+    figures._panel(axes, table, "digits 5-9", style.looks(table.columns))
+    points = [line for line in axes.lines if line.get_marker() != "None"]
+    cells = [
+        table.cells[row, column]
+        for column in table.columns
+        for row in table.rows
+        if row[0] == "digits 5-9"
+    ]
+    for line, cell, place in zip(points, cells, [0, 1, 2] * 3, strict=True):
+        reach = cell.sd if cell.n > 1 else 0
         np.testing.assert_allclose(
-            np.asarray(data.get_ydata(), float), [cell.mean for cell in cells]
+            line.get_ydata(), [cell.mean - reach, cell.mean, cell.mean + reach]
         )
-        assert np.abs(data.get_xdata() - [0, 1, 2]).max() < 0.26
-        for segment, cell in zip(bars.get_segments(), cells):
-            if cell.n > 1:
-                np.testing.assert_allclose(
-                    segment[:, 1], [cell.mean - cell.sd, cell.mean + cell.sd]
-                )
+        assert np.ptp(line.get_xdata()) == 0 and abs(line.get_xdata()[0] - place) < 0.26
+        assert line.get_markevery() == [1]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "5", "full"]
     assert axes.get_ylabel() == "accuracy, %" and axes.get_title() == "digits 5-9"
+
+
+def test_a_page_finds_every_point_segment_and_panel(table, figure):
+    groups = list(ElementTree.fromstring(figure.svg).iter("{http://www.w3.org/2000/svg}g"))
+    by_class = {
+        name: [group.attrib for group in groups if group.get("class") == name]
+        for name in ("panel", "mark", "link")
+    }
+    assert [panel["data-target"] for panel in by_class["panel"]] == table.targets
+    assert len(by_class["mark"]) == len(table.cells) == 18
+    texts = {tuple(mark.values())[1:5]: mark["data-text"] for mark in by_class["mark"]}
+    for (row, (arch, source)), cell in table.cells.items():
+        key = (row[0], source, arch, style.shots_title(row[1]))
+        assert texts[key].startswith(f"{style.pair_title(arch, source)}, ")
+        assert f": {cell.mean:.2f} " in texts[key] and f"({cell.n} seed" in texts[key]
+    assert sorted({link["data-shots"] for link in by_class["link"]}) == ["1 5", "5 full"]
+    assert len(by_class["link"]) == 12 and not any("data-text" in g for g in by_class["link"])
+    seeds = texts["phantom b", "phantom", "r14x0.25", "5"]
+    assert seeds == "R14x0.25 on phantom, 5-shot: 50.00 % (1 seed)"
+
+
+def test_names_may_hold_what_means_something_in_html(folder):
+    name = """a<b "c" & 'd' id="e" 0.12345 {}"""
+    folder.transfer(name, name, None, 0, 0.5, name="one")
+    figure = figures.few_shot_curves(tabulate(collect(folder.path)))
+    root = ElementTree.fromstring(figure.svg)
+    (mark,) = [group for group in root.iter() if group.get("class") == "mark"]
+    assert mark.get("data-target") == mark.get("data-source") == name
+    assert f"on {name}, full shot: 50.00 % (1 seed)" in mark.get("data-text")
+    assert name in [element.text for element in root.iter()]  # the title
 
 
 def test_alternative_text_holds_every_number(table, figure):
