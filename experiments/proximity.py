@@ -15,8 +15,8 @@ from absl import flags
 
 from experiments import _main
 from keras_transfer.core.errors import UserError
-from keras_transfer.evaluation.proximity import MEASURES
-from keras_transfer.evaluation.proximity_estimates import ProximityRow
+from keras_transfer.evaluation.proximity.estimates import ProximityRow
+from keras_transfer.evaluation.proximity.measures import MEASURES
 from keras_transfer.training.proximity_folders import Folders
 
 _INIT = flags.DEFINE_string("init", None, "The fixed network: a run directory or a BiT .npz.")

@@ -25,7 +25,8 @@ from experiments.benchmarks.scaling_crews import Crew, Turn
 from experiments.benchmarks.scaling_rows import Row
 from experiments.benchmarks.scaling_worker import REAL, SYNTHETIC, Task
 from keras_transfer.core.errors import UserError
-from keras_transfer.reporting import figures, scaling_figure
+from keras_transfer.reporting import figures
+from keras_transfer.reporting.figures import scaling as scaling_figure
 
 _STORED_PER_SEEN = 8 / 7  # as the paper's 256 pixels stored for 224 seen
 

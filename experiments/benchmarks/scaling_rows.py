@@ -9,7 +9,7 @@ from pathlib import Path
 from experiments.benchmarks import timing
 from experiments.benchmarks.scaling_worker import SYNTHETIC
 from keras_transfer.core.errors import UserError
-from keras_transfer.reporting import scaling_figure
+from keras_transfer.reporting.figures import scaling as scaling_figure
 
 CSV_FILE = "scaling.csv"
 

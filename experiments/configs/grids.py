@@ -15,7 +15,7 @@ All three name their cells alike: those of one variant can share a --workdir.
 Weights are looked for below --pretrained as SOURCE-ARCH, the names of ``paper_runs.py``: a run
 directory, converted weights, or ``SOURCE-ARCH.npz``. Variants are those of ``finetune.py``.
 
-The weights of all cells of ``paper`` take 6.1 TB (1,080 x R50x1 of 94 MB, 1,620 x R152x4 of 3.7 GB):
+The weights of all cells of ``paper`` take 6.1 TB (1,080 R50x1 of 94 MB, 1,620 R152x4 of 3.7 GB):
 --keep_weights=false keeps none of them.
 
 A grid of your own is a file with ``get_grid``; --grid=FILE.py:TEXT passes it TEXT, else None:

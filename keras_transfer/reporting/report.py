@@ -17,16 +17,16 @@ from keras_transfer.reporting import (
     formats,
     laws,
     page,
-    page_missing,
-    page_overview,
     paper,
-    paper_figures,
-    paper_formats,
     proximity,
-    proximity_reading,
     tables,
     wording,
 )
+from keras_transfer.reporting.page import missing as page_missing
+from keras_transfer.reporting.page import overview as page_overview
+from keras_transfer.reporting.paper import figures as paper_figures
+from keras_transfer.reporting.paper import formats as paper_formats
+from keras_transfer.reporting.proximity import reading as proximity_reading
 
 PAGE_FILE = "index.html"
 TABLES_DIR, FIGURES_DIR = "tables/", "figures/"

@@ -28,9 +28,9 @@ from keras_transfer.core.config import (
 from keras_transfer.core.errors import UserError
 from keras_transfer.core.labels import ALL, COMMON, MULTICLASS, LabelSpace
 from keras_transfer.core.seeds import generator
-from keras_transfer.evaluation import proximity_estimates as estimates
-from keras_transfer.evaluation.proximity import MEASURES
-from keras_transfer.evaluation.proximity_estimates import ProximityRow, Sample
+from keras_transfer.evaluation.proximity import estimates
+from keras_transfer.evaluation.proximity.estimates import ProximityRow, Sample
+from keras_transfer.evaluation.proximity.measures import MEASURES
 from keras_transfer.training import cluster
 from keras_transfer.training.features import Features
 from keras_transfer.training.proximity_folders import Folders

@@ -5,7 +5,10 @@ import pytest
 from scipy import optimize, stats
 
 from keras_transfer.core.errors import UserError
-from keras_transfer.evaluation import law_checks, law_noise, law_result, power_law
+from keras_transfer.evaluation import power_law
+from keras_transfer.evaluation.power_law import checks as law_checks
+from keras_transfer.evaluation.power_law import noise as law_noise
+from keras_transfer.evaluation.power_law import result as law_result
 
 SIX = np.array([10, 50, 100, 1000, 5000, 50000.0])
 FIVE = np.array([2, 10, 20, 200, 2000.0])

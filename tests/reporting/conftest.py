@@ -1,5 +1,6 @@
 """Run directories as the training package leaves them, with values a test chooses."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from keras_transfer.core import runs
 from keras_transfer.core.config import DataConfig, ModelConfig, PretrainConfig, TransferConfig
+from keras_transfer.reporting.figures import drawing
 
 
 class RunFolder:
@@ -97,3 +99,19 @@ def folder(tmp_path):
 def shared_folder(tmp_path_factory):
     """One folder for all tests of a module that only read."""
     return RunFolder(tmp_path_factory.mktemp("shared") / "runs")
+
+
+@pytest.fixture(scope="session")
+def only_svg():
+    """A context in which figures are drawn as a page needs them: png and pdf take twice as long."""
+
+    @contextlib.contextmanager
+    def context():
+        render = drawing._render
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                drawing, "_render", lambda c, kind: render(c, kind) if kind == "svg" else b""
+            )
+            yield
+
+    return context

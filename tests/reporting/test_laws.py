@@ -12,9 +12,12 @@ import pytest
 
 from keras_transfer.core.errors import UserError
 from keras_transfer.core.networks import UNITS, count_parameters
-from keras_transfer.reporting import effective_data, law_figures, law_fits, laws, published, tables
-from keras_transfer.reporting.effective_data import FEWER, LAW, MEASURED, MORE, POINTS, REFUSED
-from keras_transfer.reporting.law_series import (
+from keras_transfer.reporting import laws, published, tables
+from keras_transfer.reporting.laws import effective_data
+from keras_transfer.reporting.laws import figures as law_figures
+from keras_transfer.reporting.laws import fits as law_fits
+from keras_transfer.reporting.laws.effective_data import FEWER, LAW, MEASURED, MORE, POINTS, REFUSED
+from keras_transfer.reporting.laws.series import (
     AGAINST,
     PARAMETERS,
     SOURCE,

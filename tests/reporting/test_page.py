@@ -11,18 +11,12 @@ import pytest
 
 from experiments.configs import finetune, grids, paper_runs
 from keras_transfer.core import runs
-from keras_transfer.reporting import (
-    collect,
-    figures,
-    page,
-    page_manifest,
-    page_missing,
-    page_overview,
-    page_parts,
-    page_tables,
-    published,
-    tables,
-)
+from keras_transfer.reporting import collect, figures, page, published, tables
+from keras_transfer.reporting.page import manifest as page_manifest
+from keras_transfer.reporting.page import missing as page_missing
+from keras_transfer.reporting.page import overview as page_overview
+from keras_transfer.reporting.page import parts as page_parts
+from keras_transfer.reporting.page import tables as page_tables
 
 HOSTILE = '<b onclick="alert(1)"'
 
@@ -257,5 +251,5 @@ def test_only_what_there_is_has_a_section(two_columns):
 
 def test_nothing_is_loaded_from_elsewhere():
     folder = Path(page.__file__).parent
-    for file in ("page.html", "page.css", "page.js", "page_figures.js"):
+    for file in ("page.html", "page.css", "page.js", "figures.js"):
         assert not re.search(r"https?:|//\w+\.|@import|url\(|fetch\(", (folder / file).read_text())

@@ -17,14 +17,16 @@ from keras_transfer.reporting import (
     laws,
     page,
     paper,
-    paper_formats,
     proximity,
     published,
     tables,
+    write_report,
 )
+from keras_transfer.reporting.paper import formats as paper_formats
 from tests.reporting.browser import chromium
 from tests.reporting.test_page import HOSTILE
 from tests.reporting.test_page_findings import distances, small_table
+from tests.reporting.test_report import Outline
 
 _TARGETS = ("cifar10", "pets", "tuberculosis")
 _SOURCES = ("imagenet1k", "imagenet21k", HOSTILE)
@@ -48,16 +50,7 @@ def _content(collection, **parts):
 
 
 @pytest.fixture(scope="module")
-def only_svg():
-    """Figures as a page needs them: png and pdf, which take longer, are left out."""
-    draw = figures._render
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "_render", lambda c, kind: draw(c, kind) if kind == "svg" else b"")
-        yield
-
-
-@pytest.fixture(scope="module")
-def site(shared_folder, tmp_path_factory, only_svg):
+def site(shared_folder, tmp_path_factory):
     """The page of a few runs; one column lacks a target, one run has not finished."""
     places = itertools.product(_TARGETS, _SOURCES, _ARCHS, (5, 10, None), range(2))
     for number, (target, source, arch, shots, seed) in enumerate(places):
@@ -375,16 +368,32 @@ def test_print_cuts_nothing(opened):
     assert _check_print(opened) > 60
 
 
-def test_the_published_set(browser, shared, only_svg, tmp_path, record_property):
-    """With one of its figures; the others, and claims, have 2 MB."""
-    start = time.monotonic()
-    collection = published.collect(shared / "data/published_results/results")
-    text = page.render(_content(collection))
-    record_property("seconds", time.monotonic() - start)
-    assert len(text.encode()) < 4e6
-    path = tmp_path / "index.html"
-    path.write_text(text)
-    shown = browser.open(path)
+@pytest.fixture(scope="module")
+def of_published(shared, tmp_path_factory, only_svg):
+    """The whole report of the authors' files."""
+    with only_svg():
+        collection = published.collect(shared / "data/published_results/results")
+        return write_report(collection, tmp_path_factory.mktemp("published"))
+
+
+def test_files_of_the_published_set(of_published):
+    home = of_published.page.parent
+    names = {path.relative_to(home).as_posix() for path in of_published.files}
+    papers = itertools.product(("table1", "table2", "poster"), ("md", "tex", "csv", "html"))
+    pictures = {f"figures/figure{n}.svg" for n in (1, 2, 3, 5, 6, 7, 8, 9)}
+    others = {"claims.csv", "contrasts.csv", "laws.csv", "effective_data.csv"}
+    assert {f"tables/{name}.{kind}" for name, kind in papers} | pictures | others <= names
+    assert {"figures/poster1.svg", "figures/poster2.svg"} <= names
+    text = of_published.page.read_text()
+    assert len(text.encode()) < 8e6
+    page = Outline(text)
+    assert page.stack == [] and len(page.ids) == len(set(page.ids))
+    assert names - {"index.html"} <= set(page.links)
+    assert {"paper", "claims", "laws", "figures", "attention", "manifest"} <= set(page.ids)
+
+
+def test_page_of_the_published_set(browser, of_published):
+    shown = browser.open(of_published.page)
     assert shown.problems() == []
     facts = " ".join(shown.run("document.getElementById('overview').innerText").split())
     for fact in ("Published files 42", "Rows 17,136", "8,496, counted once", "Runs 1,440"):
@@ -393,5 +402,12 @@ def test_the_published_set(browser, shared, only_svg, tmp_path, record_property)
     assert shown.run("document.querySelectorAll('#manifest-files tbody tr').length") == 42
     attention = shown.run("document.getElementById('attention').textContent")
     assert "Pets, ImageNet-1k, R50x1, shots 1, 5, 10, full: 4 seeds (0, 1, 2, 3)" in attention
+    said = shown.run("document.querySelector('#figure-filters output').textContent")
+    marks = of_published.page.read_text().count('class="mark"')
+    assert said.startswith(f"{marks} of {marks} values shown") and marks > 500
+    without = (
+        "return [...document.querySelectorAll('figure svg')].filter((s) => !s.ariaLabel).length"
+    )
+    assert shown.run(without) == 0
     assert _check_print(shown) > 150
     shown.close()

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_transfer.reporting import claims, laws, page_claims, page_findings, proximity
+from keras_transfer.reporting import claims, laws, proximity
+from keras_transfer.reporting.page import claims as page_claims
+from keras_transfer.reporting.page import findings as page_findings
 from keras_transfer.reporting.tables import Cell, Table
 
 _SHOTS = {1: 37, 5: 185, 10: 370, np.inf: 3680}

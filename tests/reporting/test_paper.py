@@ -12,8 +12,11 @@ import pytest
 from scipy import stats
 
 from keras_transfer.core.errors import UserError
-from keras_transfer.reporting import paper, paper_formats, paper_marks, printed, published, tables
+from keras_transfer.reporting import paper, published, tables
 from keras_transfer.reporting.collect import FULL, collect
+from keras_transfer.reporting.paper import formats as paper_formats
+from keras_transfer.reporting.paper import marks as paper_marks
+from keras_transfer.reporting.paper import printed
 
 SHARED = Path(__file__).parents[3] / "shared"
 RESULTS = SHARED / "data/published_results/results"

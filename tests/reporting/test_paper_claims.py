@@ -12,13 +12,15 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from keras_transfer.evaluation.testing import holm
-from keras_transfer.reporting import claim_terms, printed, published
-from keras_transfer.reporting.claim_list import CLAIMS
-from keras_transfer.reporting.claim_terms import Claim, Gain, Question
-from keras_transfer.reporting.claim_verdicts import margin_p, of_claim, of_contrast
-from keras_transfer.reporting.claims import examine
+from keras_transfer.reporting import published
+from keras_transfer.reporting.claims import terms as claim_terms
+from keras_transfer.reporting.claims.catalogue import CLAIMS
+from keras_transfer.reporting.claims.examination import examine
+from keras_transfer.reporting.claims.terms import Claim, Gain, Question
+from keras_transfer.reporting.claims.verdicts import margin_p, of_claim, of_contrast
 from keras_transfer.reporting.collect import FULL
 from keras_transfer.reporting.estimates import welch
+from keras_transfer.reporting.paper import printed
 from keras_transfer.reporting.tables import Cell, Table, tabulate
 
 PUBLISHED = Path(__file__).parents[3] / "shared/data/published_results/results"

@@ -12,17 +12,12 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
 
-from keras_transfer.reporting import (
-    figure_bars,
-    figure_lines,
-    formats,
-    paper_figures,
-    paper_plans,
-    published,
-    style,
-)
-from keras_transfer.reporting import figures as drawing
+from keras_transfer.reporting import formats, published, style
 from keras_transfer.reporting.collect import collect
+from keras_transfer.reporting.figures import bars as figure_bars
+from keras_transfer.reporting.figures import lines as figure_lines
+from keras_transfer.reporting.paper import figures as paper_figures
+from keras_transfer.reporting.paper import plans as paper_plans
 from keras_transfer.reporting.tables import Cell, tabulate
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "paper"
@@ -41,11 +36,8 @@ def table(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def figures(table):
-    """All of them, as SVG only: to render png and pdf as well would take twice as long."""
-    render = drawing._render
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drawing, "_render", lambda c, kind: render(c, kind) if kind == "svg" else b"")
+def figures(table, only_svg):
+    with only_svg():
         return {figure.name: figure for figure in paper_figures.draw(table)}
 
 

@@ -11,11 +11,12 @@ from scipy import stats
 
 from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.evaluation.association import associate
-from keras_transfer.evaluation.proximity import MEASURES
-from keras_transfer.evaluation.proximity_estimates import ProximityRow
+from keras_transfer.evaluation.proximity.estimates import ProximityRow
+from keras_transfer.evaluation.proximity.measures import MEASURES
 from keras_transfer.reporting import proximity
 from keras_transfer.reporting.collect import collect
-from keras_transfer.reporting.proximity_reading import read
+from keras_transfer.reporting.proximity.gains import gains
+from keras_transfer.reporting.proximity.reading import read
 from keras_transfer.reporting.tables import tabulate
 
 NETWORK = "bit-r14x0.25.things"
@@ -202,8 +203,8 @@ def test_metrics_of_different_units_are_not_pooled(folder):
     found = proximity.correlate(tabulate(collect(folder.path)), frame(rows_of()))
     assert set(found.rows["reason"]) == {"the metrics of the targets have different units"}
     # Of a metric that is better low, less is a gain.
-    gains = proximity.gains(tabulate(collect(folder.path)), {("near", "t3")})
-    assert [g.value < 0 for g in gains.all] == [True]
+    found = gains(tabulate(collect(folder.path)), {("near", "t3")})
+    assert [g.value < 0 for g in found.all] == [True]
 
 
 def test_what_could_never_be_claimed_is_said(table):
@@ -245,7 +246,8 @@ def test_a_point_stands_where_its_numbers_are(found):
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
 
-    from keras_transfer.reporting import proximity_figure, style
+    from keras_transfer.reporting import style
+    from keras_transfer.reporting.proximity import figure as proximity_figure
 
     points = found.points[found.points["measure"] == "cka"]
     looks = {s: look for (_, s), look in style.looks([("", s) for s in DISTANCES]).items()}

@@ -8,8 +8,7 @@ import sys
 import pytest
 
 from keras_transfer.core.errors import UserError
-from keras_transfer.reporting import collect, figures, published, write_report
-from tests.reporting.browser import chromium
+from keras_transfer.reporting import collect, figures, write_report
 
 HOSTILE = '<b onclick="alert(1)"'
 
@@ -140,36 +139,6 @@ def test_a_file_that_cannot_be_written_is_named(folder, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write_report(collect.collect(folder.path), tmp_path / "file")
-
-
-@pytest.fixture(scope="module")
-def of_published(shared, tmp_path_factory):
-    """Without pictures as png and pdf, which take half a minute and which no test here looks at."""
-    draw = figures._render
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "_render", lambda c, kind: draw(c, kind) if kind == "svg" else b"")
-        collection = published.collect(shared / "data/published_results/results")
-        return write_report(collection, tmp_path_factory.mktemp("published"))
-
-
-def test_the_report_of_the_published_set(of_published):
-    home = of_published.page.parent
-    names = {path.relative_to(home).as_posix() for path in of_published.files}
-    tables = {f"tables/{t}.{k}" for t in ("table1", "table2", "poster") for k in ("md", "tex")}
-    pictures = {f"figures/figure{n}.svg" for n in (1, 2, 3, 5, 6, 7, 8, 9)}
-    assert tables | pictures | {"claims.csv", "contrasts.csv", "laws.csv"} <= names
-    text = of_published.page.read_text()
-    assert len(text.encode()) < 8e6
-    page = Outline(text)
-    assert page.stack == [] and len(page.ids) == len(set(page.ids))
-    assert names - {"index.html"} <= set(page.links)
-    assert {"paper", "claims", "laws", "figures", "attention", "manifest"} <= set(page.ids)
-    with chromium(home / "profile") as browser:
-        shown = browser.open(of_published.page)
-        assert shown.problems() == []
-        said = shown.run("document.querySelector('#figure-filters output').textContent")
-        marks = text.count('class="mark"')
-        assert said.startswith(f"{marks} of {marks} values shown") and marks > 500
 
 
 def test_reporting_imports_without_tensorflow():

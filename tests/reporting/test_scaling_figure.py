@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from keras_transfer.reporting import figures
-from keras_transfer.reporting.scaling_figure import scaling_curves
+from keras_transfer.reporting.figures.scaling import scaling_curves
 
 SERIES = {
     "synthetic input": {1: [50.0, 40.0, 45.0], 2: [95.0, 72.0, 90.0], 4: [180.0, 140.0, 171.0]},

@@ -58,6 +58,6 @@ def test_where_nobody_listened_the_run_is_finished_and_no_other_begins(
         return train(*arguments)
 
     monkeypatch.setattr(engine, "train", signalled)
-    with pytest.raises(Preempted, match="SIGUSR1 in the last steps: .* is finished"):
+    with pytest.raises(Preempted, match=r"SIGUSR1 in the last steps: .* is finished"):
         training.transfer(config, tmp_path, engines=engines)
     assert runs.is_finished(tmp_path)

@@ -16,10 +16,10 @@ import pytest
 from keras_transfer import models, training
 from keras_transfer.core import runs
 from keras_transfer.core.errors import UserError
-from keras_transfer.evaluation import proximity_estimates as estimates
-from keras_transfer.evaluation.proximity import MEASURES
-from keras_transfer.evaluation.proximity_estimates import Sample
-from keras_transfer.reporting import proximity_reading
+from keras_transfer.evaluation.proximity import estimates
+from keras_transfer.evaluation.proximity.estimates import Sample
+from keras_transfer.evaluation.proximity.measures import MEASURES
+from keras_transfer.reporting.proximity import reading as proximity_reading
 from keras_transfer.training import Folders, weights
 from keras_transfer.training import proximity as verb
 from keras_transfer.training.features import Features

@@ -1,0 +1,1 @@
+"""How far two datasets are apart in the features of one fixed network."""
