@@ -1,6 +1,7 @@
 """The verb that turns what was collected into tables, figures, statistics and a page."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ from keras_transfer.reporting.proximity import reading as proximity_reading
 
 PAGE_FILE = "index.html"
 TABLES_DIR, FIGURES_DIR = "tables/", "figures/"
+
+# Wider tables are not printed.
+_MOST_COLUMNS = 8
 
 _Files = dict[str, str | bytes]
 
@@ -111,7 +115,7 @@ def write_report(
     )
     paths = [_write(Path(out_dir) / name, value) for name, value in content.items()]
     logging.info("Report of %d runs written to %s.", len(collection.runs), out_dir)
-    return Report(paths[-1], tuple(paths), _printable(collection, table, filled))
+    return Report(paths[-1], tuple(paths), _printable(collection, table, filled, examined))
 
 
 def _transfers(collection: collect.Collection, table: tables.Table) -> Iterator[tuple[str, str]]:
@@ -153,17 +157,34 @@ def _write(path: Path, value: str | bytes) -> Path:
 
 
 def _printable(
-    collection: collect.Collection, table: tables.Table, filled: Iterable[paper.PaperTable]
+    collection: collect.Collection,
+    table: tables.Table,
+    filled: Iterable[paper.PaperTable],
+    examined: claims.Claims,
 ) -> str:
-    parts = [formats.to_markdown(table), formats.caption(table) + "\n"]
-    parts += [f"- {sentence}" for sentence in wording.statements(table)]
-    parts += [f"- {one.layout.title}: {one.summary}" for one in filled]
+    """Returns what a terminal has room for: of wide tables only what the files hold."""
+    if len(table.columns) <= _MOST_COLUMNS:
+        parts = [formats.to_markdown(table), formats.caption(table) + "\n"]
+        parts += [f"- {sentence}" for sentence in wording.statements(table)]
+    else:
+        parts = [
+            f"{len(table.cells)} means in {len(table.rows)} rows and {len(table.columns)} columns: "
+            "see the page, or table.md.",
+        ]
+    parts += [one.summary for one in filled]
+    if examined.has_data:
+        counts = Counter(examined.summary["verdict"])
+        found = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+        parts.append(f"{counts.total()} claims of the paper and its poster: {found}.")
     concerns = [*table.notes, *page_overview.code_notes(collection.runs)]
     concerns += [
         f"{' and '.join(map(str, d.directories))} claim the same numbers ({d.what}): "
         + ("equal, counted once." if d.equal else "different, left out.")
         for d in collection.duplicates
     ]
+    repeated = sum(file.rows - file.distinct for file in collection.files)
+    if repeated:
+        concerns.append(f"{repeated:,} rows of {len(collection.files)} files repeat another.")
     concerns += [f"unfinished: {run.what} ({run.directory})" for run in collection.unfinished]
     concerns += [
         f"ended at step {run.step} of {run.total_steps}: {run.what} ({run.directory})"

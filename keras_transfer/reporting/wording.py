@@ -93,8 +93,7 @@ def _of_row(table: Table, row: Row, made: list[Comparison]) -> str:
         return f"{where}only {_subject(table, top)} has a result: {metric} {_value(top)}."
     equal = [cell for cell in others if not top.better_than(cell)]
     if equal:
-        names = _join([_subject(table, cell) for cell in (top, *equal)])
-        return f"{where}{names} share the {_extreme(top)} {metric}, {_value(top)}."
+        return _of_tie(table, where, [top, *equal], [c for c in others if c not in equal], made)
     compared = [compare(top, cell) for cell in others]
     made += compared
     open_ = [c for c in compared if not c.claimed]
@@ -120,6 +119,22 @@ def _of_row(table: Table, row: Row, made: list[Comparison]) -> str:
     return text
 
 
+def _of_tie(
+    table: Table, where: str, tied: Sequence[Cell], others: Sequence[Cell], made: list[Comparison]
+) -> str:
+    """Says which sources share the best mean, and what of the others cannot be told from it."""
+    top = tied[0]
+    names = _join([_subject(table, cell) for cell in tied])
+    metric = style.metric_title(top.metric)
+    text = f"{where}{names} share the {_extreme(top)} {metric}, {_value(top)}"
+    compared = [compare(top, cell) for cell in others]
+    made += compared
+    open_ = [c for c in compared if not c.claimed]
+    if open_:
+        text += f"; no difference can be claimed from {_candidates(table, open_)}"
+    return f"{text}."
+
+
 def _candidates(table: Table, open_: Sequence[Comparison]) -> str:
     """Names what cannot be told from the best, nearest first; of a long list, only these."""
     near = sorted(open_, key=lambda c: abs(c.first.mean - c.second.mean))
@@ -135,7 +150,10 @@ def _method(made: Sequence[Comparison]) -> str:
     # The same two cells may answer several questions; they are one test.
     tests = {frozenset((id(c.first), id(c.second))) for c in made if c.tested}
     if not tests:
-        return "No difference is claimed: no two results have a spread over seeds to compare."
+        return (
+            "No difference is claimed: no two results that differ have a spread over seeds to "
+            "compare."
+        )
     return (
         f"A difference is claimed where Welch's t-test over seeds gives p < {LEVEL}. "
         f"{len(tests)} {'test stands' if len(tests) == 1 else 'tests stand'} behind these "

@@ -93,7 +93,7 @@ def test_one_seed_claims_nothing(folder):
         "training from scratch with 5 shots.",
         "On my set with 5 shots, pre-training on digits has the highest accuracy, 90.00 %, but "
         "from one seed no difference can be claimed from training from scratch (20.00 %).",
-        "No difference is claimed: no two results have a spread over seeds to compare.",
+        "No difference is claimed: no two results that differ have a spread over seeds to compare.",
     ]
 
 
@@ -108,6 +108,15 @@ def test_equal_means_and_a_single_source(folder):
     assert (
         "On single with 5 shots, only pre-training on digits has a result: accuracy 50.00 ± 1.00 %."
     ) in sentences
+
+
+def test_the_others_are_compared_with_a_tie(folder):
+    three = {("scratch", 5): spread(0.5), ("digits", 5): spread(0.5), ("pets", 5): spread(0.49)}
+    write(folder, "equal", three)
+    sentences = read(folder)
+    (found,) = [sentence for sentence in sentences if "share the highest" in sentence]
+    assert "; no difference can be claimed from pre-training on Pets (49.00 %, p = 0." in found
+    assert "tests stand behind these" in sentences[-1] or "test stands" in sentences[-1]
 
 
 def test_lower_is_better_for_a_loss(folder):

@@ -23,14 +23,20 @@ TARGETS = (
 )  # fmt: skip
 SOURCES = ("imagenet1k", "imagenet21k", "chexpert", "mimic", "nih", "padchest")
 ARCHS = ("r50x1", "r152x4")
-# All cells of the paper that have a source of these; see experiments/configs/grids.py.
-GRID_COMMAND = "python -m experiments.sweep --grid=paper --workdir=runs/paper --list"
+# What the paper's sources and targets, and the poster's table, take; see configs/grids.py.
+GRID_COMMANDS = tuple(
+    f"python -m experiments.sweep --grid={grid} --workdir=runs/{grid} --list"
+    for grid in ("paper", "poster")
+)
 
 _CONFIG = "experiments/configs/finetune.py"
 # Networks that were probed -> what experiments.probe calls the method.
 _PROBES = {"linear probe": "linear", "k-NN": "knn"}
 
 _Place = tuple[str, Column]
+
+
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -120,11 +126,23 @@ def to_frame(missing: Sequence[Missing]) -> pd.DataFrame:
 
 
 def texts(table: Table) -> list[str]:
-    """Returns a line per target and column that lacks what other columns have."""
-    return [
+    """Returns a line per target and column that lacks some of what other columns have.
+
+    Columns that lack all of a target share one line.
+    """
+    found = gaps(table)
+    lines = [
         f"{style.title(one.target)}, {formats.column_title(table, one.column)}: {one.text}"
-        for one in gaps(table)
+        for one in found
+        if not one.whole
     ]
+    for target in table.targets:
+        whole = [one.column for one in found if one.whole and one.target == target]
+        named = [formats.column_title(table, column) for column in whole[:_MOST_NAMED]]
+        if whole:
+            more = f" and {len(whole) - len(named)} more" if len(whole) > len(named) else ""
+            lines.append(f"{style.title(target)}: everything from {'; '.join(named)}{more}")
+    return lines
 
 
 def _commands(start: str, lost: Mapping[float, tuple[int, ...]]) -> Iterator[str]:

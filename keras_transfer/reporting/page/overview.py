@@ -171,8 +171,11 @@ def _missing(collection: Collection, table: Table) -> str:
     lead = "What other columns of a row of the table have, and this one has not."
     hint = ""
     if collection.files:
-        grid = f"<code>{text(page_missing.GRID_COMMAND)}</code>"
-        hint = f"<p>All cells of the paper, and how they stand: {grid}</p>"
+        paper, poster = map(_as_code, page_missing.GRID_COMMANDS)
+        hint = (
+            f"<p>Every source on every target of the paper, also what the paper left out: {paper}. "
+            f"The poster's table with its 48 numbers that have no published data: {poster}.</p>"
+        )
     columns = {
         "target": "Target",
         "source": "Source",
