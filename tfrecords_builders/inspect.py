@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from keras_transfer.core import runs
 from keras_transfer.core.errors import CorruptFileError, UserError
+from keras_transfer.core.machine import cores
 from keras_transfer.data import records
 from keras_transfer.data.dataset import Dataset
 from tfrecords_builders import (
@@ -32,7 +33,6 @@ from tfrecords_builders import (
     images,
     plan,
     sheet,
-    stages,
     summary,
     writer,
 )
@@ -212,7 +212,7 @@ def main(arguments: list[str]) -> None:
             stream.write(images.encode(drawn, "png"))
         print(f"{_SHEET.value}: {len(numbers)} images of {split}")
     if _VERIFY.value:
-        problems = list(verify(data, num_workers=_WORKERS.value or stages.cores()))
+        problems = list(verify(data, num_workers=_WORKERS.value or cores()))
         if problems:
             more = f"; and {len(problems) - 20} more files" if len(problems) > 20 else ""
             raise CorruptFileError(f"{'; '.join(problems[:20])}{more}. Build the dataset again.")

@@ -5,7 +5,6 @@ This is what ``build`` calls for the command line, and what scripts call to buil
 
 import contextlib
 import itertools
-import os
 import shutil
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from keras_transfer.core import runs
 from keras_transfer.core.errors import CorruptFileError, UserError
+from keras_transfer.core.machine import cores
 from keras_transfer.data import records
 from tfrecords_builders import checks, finish, images, plan, planner, sources, writer
 from tfrecords_builders.images import Rendering
@@ -52,13 +52,6 @@ class Settings:
     def workers(self) -> int:
         """Processes to start."""
         return self.num_workers or cores()
-
-
-def cores() -> int:
-    """Cores this process may use; a batch system often gives fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)

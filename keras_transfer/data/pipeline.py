@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.core.labels import LabelSpace, union
+from keras_transfer.core.machine import cores
 from keras_transfer.core.sampling import BalancedOrder, EpochOrder, MixtureOrder
 from keras_transfer.core.seeds import derive
 from keras_transfer.data import augment, augment_ops, views
@@ -28,6 +29,7 @@ from keras_transfer.data.joined_labels import JoinedLabels
 
 _IMAGE = {"image": tf.io.FixedLenFeature([], tf.string)}
 _FOREVER = np.iinfo(np.int64).max
+_BATCHES_AHEAD = 2
 
 
 class Examples:
@@ -227,7 +229,7 @@ def train_dataset(
             step_seed = augment_ops.example_seed(mixup_seed, number // part.pieces)
             return augment.mixup(batch, mixup, step_seed, num_classes=examples.labels.num_classes)
 
-        ds = counted.map(mix, num_parallel_calls=tf.data.AUTOTUNE)
+        ds = counted.map(mix, num_parallel_calls=cores())
     return _finish(ds.map(_drop_bookkeeping))
 
 
@@ -320,7 +322,7 @@ def _decoded(
         }
 
     ds = numbers.map(read_in_graph, num_parallel_calls=read_threads, deterministic=True)
-    return ds.unbatch().map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return ds.unbatch().map(decode, num_parallel_calls=cores(), deterministic=True)
 
 
 def _drop_bookkeeping(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -334,4 +336,7 @@ def _finish(ds: tf.data.Dataset) -> tf.data.Dataset:
     options.experimental_distribute.auto_shard_policy = policy
     # Images are decoded in parallel; splitting single ops further only costs.
     options.threading.max_intra_op_parallelism = 1
-    return ds.with_options(options).prefetch(tf.data.AUTOTUNE)
+    # The autotuner's thread sleeps ever longer, up to a minute, and the deletion of an iterator may
+    # wait for it to wake: a sweep would pay that after each run. All cores decode without it, too.
+    options.autotune.enabled = False
+    return ds.with_options(options).prefetch(_BATCHES_AHEAD)
