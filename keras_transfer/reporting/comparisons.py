@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from keras_transfer.core import runs
 from keras_transfer.reporting import estimates, style
 from keras_transfer.reporting.estimates import Estimate
-from keras_transfer.reporting.tables import Cell, Row, Table
+from keras_transfer.reporting.tables import Cell, Row, Table, best
 
 LEVEL = 0.05
 
@@ -59,14 +59,6 @@ def compare(first: Cell, second: Cell, *, paired: bool = False) -> Comparison:
     # By seed: the order in which runs were found must not pair them.
     values = ([cell.values[seed] for seed in sorted(cell.values)] for cell in (first, second))
     return Comparison(first, second, kind(*values))
-
-
-def best(cells: Sequence[Cell]) -> Cell:
-    """Returns the cell with the best mean, of equals the first."""
-    found = cells[0]
-    for cell in cells[1:]:
-        found = cell if cell.better_than(found) else found
-    return found
 
 
 @dataclass(frozen=True)

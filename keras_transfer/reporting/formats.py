@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Sequence
 
 from keras_transfer.reporting import style
-from keras_transfer.reporting.collect import Collection
+from keras_transfer.reporting.collection import Collection
 from keras_transfer.reporting.tables import Cell, Column, Row, Table
 
 MISSING = "–"
@@ -22,6 +22,11 @@ def number_text(cell: Cell, usual_n: int | None = None) -> str:
     if cell.n > 1:
         text += f" ± {cell.text(cell.sd)}"
     return text if usual_n in (None, cell.n) else f"{text} (n={cell.n})"
+
+
+def value_text(cell: Cell) -> str:
+    """Returns ``mean ± sd`` with its unit, if it has one."""
+    return number_text(cell) + (f" {cell.unit}" if cell.unit else "")
 
 
 def cell_text(table: Table, row: Row, column: Column) -> str:

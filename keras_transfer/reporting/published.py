@@ -16,7 +16,7 @@ import pandas as pd
 from keras_transfer.core.config import TRANSFER
 from keras_transfer.core.errors import CorruptFileError, UserError
 from keras_transfer.reporting import style
-from keras_transfer.reporting.collect import (
+from keras_transfer.reporting.collection import (
     FULL,
     KEY,
     Collection,

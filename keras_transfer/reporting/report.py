@@ -13,18 +13,18 @@ from keras_transfer.core.errors import UserError
 from keras_transfer.core.runs import atomic_write
 from keras_transfer.reporting import (
     claims,
-    collect,
     figures,
     formats,
     laws,
+    missing,
     page,
     paper,
     proximity,
     tables,
     wording,
 )
-from keras_transfer.reporting.page import missing as page_missing
-from keras_transfer.reporting.page import overview as page_overview
+from keras_transfer.reporting.collection import Collection
+from keras_transfer.reporting.page import paper as page_paper
 from keras_transfer.reporting.paper import figures as paper_figures
 from keras_transfer.reporting.paper import formats as paper_formats
 from keras_transfer.reporting.proximity import reading as proximity_reading
@@ -54,7 +54,7 @@ class Report:
 
 
 def write_report(
-    collection: collect.Collection,
+    collection: Collection,
     out_dir: str | os.PathLike,
     *,
     spread: str = tables.SEEDS,
@@ -83,7 +83,7 @@ def write_report(
     table = tables.tabulate(collection, spread)
     rows = proximity_reading.read(Path(distances)) if distances else None
     near = proximity.correlate(table, rows) if rows is not None else None
-    examined = claims.examine(table)
+    examined = claims.examine(table, of_authors=bool(collection.files))
     found = laws.fit_all(table)
     filled, absent = paper.fill_all(table)
     drawn = [figures.few_shot_curves(table), *paper_figures.draw(table)]
@@ -103,7 +103,7 @@ def write_report(
         page.Content(
             collection=collection,
             table=table,
-            paper_tables=[paper_formats.to_html(one) for one in filled],
+            paper_tables=[page_paper.to_html(one) for one in filled],
             figures=drawn,
             claims=examined if examined.has_data else None,
             laws=found,
@@ -118,7 +118,7 @@ def write_report(
     return Report(paths[-1], tuple(paths), _printable(collection, table, filled, examined))
 
 
-def _transfers(collection: collect.Collection, table: tables.Table) -> Iterator[tuple[str, str]]:
+def _transfers(collection: Collection, table: tables.Table) -> Iterator[tuple[str, str]]:
     yield "results.csv", formats.rows_to_csv(collection)
     yield "table.csv", formats.to_csv(table)
     yield "table.md", f"{formats.to_markdown(table)}\n{formats.caption(table)}\n"
@@ -130,7 +130,7 @@ def _paper_files(filled: Iterable[paper.PaperTable]) -> Iterator[tuple[str, str]
         "md": paper_formats.to_markdown,
         "tex": paper_formats.to_latex,
         "csv": paper_formats.to_csv,
-        "html": paper_formats.to_html,
+        "html": page_paper.to_html,
     }
     for one in filled:
         for kind, write in writers.items():
@@ -157,7 +157,7 @@ def _write(path: Path, value: str | bytes) -> Path:
 
 
 def _printable(
-    collection: collect.Collection,
+    collection: Collection,
     table: tables.Table,
     filled: Iterable[paper.PaperTable],
     examined: claims.Claims,
@@ -176,7 +176,7 @@ def _printable(
         counts = Counter(examined.summary["verdict"])
         found = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
         parts.append(f"{counts.total()} claims of the paper and its poster: {found}.")
-    concerns = [*table.notes, *page_overview.code_notes(collection.runs)]
+    concerns = [*table.notes, *collection.code_notes]
     concerns += [
         f"{' and '.join(map(str, d.directories))} claim the same numbers ({d.what}): "
         + ("equal, counted once." if d.equal else "different, left out.")
@@ -190,7 +190,7 @@ def _printable(
         f"ended at step {run.step} of {run.total_steps}: {run.what} ({run.directory})"
         for run in collection.stopped_early
     ]
-    concerns += [f"missing: {text}" for text in page_missing.texts(table)]
+    concerns += [f"missing: {text}" for text in missing.texts(table)]
     if concerns:
         parts += ["", "Mind:", *(f"- {text}" for text in concerns)]
     return "\n".join(parts) + "\n"

@@ -11,7 +11,7 @@ from keras_transfer.core.config import TRANSFER
 from keras_transfer.core.errors import UserError
 from keras_transfer.evaluation import metrics
 from keras_transfer.reporting import style
-from keras_transfer.reporting.collect import Collection
+from keras_transfer.reporting.collection import Collection
 
 Row = tuple[str, float]  # target, shots
 Column = tuple[str, str]  # arch, source
@@ -38,6 +38,7 @@ class Cell:
         num_train_examples: Images of the target that the runs were trained on, the most of its
             seeds; None if unknown.
         every: What mean and spread are taken over, if not one value per seed.
+        step: Step of the runs' results: the length of their training; None if seeds differ.
     """
 
     target: str
@@ -50,6 +51,7 @@ class Cell:
     values: dict[int, float]
     num_train_examples: int | None = None
     every: tuple[float, ...] = ()
+    step: int | None = None
 
     @property
     def n(self) -> int:
@@ -81,6 +83,22 @@ class Cell:
         if metrics.find(self.metric).higher_is_better:
             return self.mean > other.mean
         return self.mean < other.mean
+
+
+def best(cells: Sequence[Cell]) -> Cell:
+    """Returns the cell with the best mean, of equals the first."""
+    found = cells[0]
+    for cell in cells[1:]:
+        found = cell if cell.better_than(found) else found
+    return found
+
+
+def all_best(cells: Sequence[Cell]) -> list[Cell]:
+    """Returns the cells whose mean prints like the best; none if there is one alone."""
+    if len(cells) < 2:
+        return []
+    first = best(cells)
+    return [cell for cell in cells if cell.text(cell.mean) == first.text(first.mean)]
 
 
 @dataclass(frozen=True)
@@ -124,13 +142,7 @@ class Table:
 
     def best(self, row: Row) -> set[Column]:
         """Returns the columns whose printed mean is the row's best; none if there is one cell."""
-        cells = self.row(row)
-        if len(cells) < 2:
-            return set()
-        top = cells[0]
-        for cell in cells[1:]:
-            top = cell if cell.better_than(top) else top
-        return {(c.arch, c.source) for c in cells if c.text(c.mean) == top.text(top.mean)}
+        return {(cell.arch, cell.source) for cell in all_best(self.row(row))}
 
     def of(self, target: str) -> Cell:
         """Returns any cell of a target: metric, unit and split are the same for all."""
@@ -252,8 +264,7 @@ def _cell(group: pd.DataFrame, every: Sequence[float], notes: list[str]) -> Cell
         values={
             int(s): scale * float(v) for s, v in sorted(zip(defined["seed"], defined["value"]))
         },
-        num_train_examples=None
-        if np.isnan(most := defined["num_train_examples"].max())
-        else int(most),
+        num_train_examples=None if np.isnan(most) else int(most),
         every=tuple(scale * value for value in every),
+        step=int(defined["step"].iloc[0]) if defined["step"].nunique() == 1 else None,
     )

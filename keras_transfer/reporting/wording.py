@@ -9,15 +9,10 @@ from collections.abc import Sequence
 from keras_transfer.core import runs
 from keras_transfer.evaluation import metrics
 from keras_transfer.reporting import style
-from keras_transfer.reporting.comparisons import (
-    LEVEL,
-    Comparison,
-    Contrast,
-    best,
-    compare,
-    contrasts,
-)
-from keras_transfer.reporting.tables import Cell, Row, Table
+from keras_transfer.reporting.comparisons import LEVEL, Comparison, Contrast, compare, contrasts
+from keras_transfer.reporting.formats import value_text
+from keras_transfer.reporting.phrases import joined, p_text
+from keras_transfer.reporting.tables import Cell, Row, Table, best
 
 _MOST_NAMED = 4
 
@@ -90,7 +85,7 @@ def _of_row(table: Table, row: Row, made: list[Comparison]) -> str:
     metric = style.metric_title(top.metric)
     others = [cell for cell in cells if cell is not top]
     if not others:
-        return f"{where}only {_subject(table, top)} has a result: {metric} {_value(top)}."
+        return f"{where}only {_subject(table, top)} has a result: {metric} {value_text(top)}."
     equal = [cell for cell in others if not top.better_than(cell)]
     if equal:
         return _of_tie(table, where, [top, *equal], [c for c in others if c not in equal], made)
@@ -102,7 +97,7 @@ def _of_row(table: Table, row: Row, made: list[Comparison]) -> str:
         names = _candidates(table, open_)
         seeds = _from_seeds([top, *(c.second for c in open_)])
         text = (
-            f"{where}{_subject(table, top)} has the {_extreme(top)} {metric}, {_value(top)}, "
+            f"{where}{_subject(table, top)} has the {_extreme(top)} {metric}, {value_text(top)}, "
             f"but {seeds} no difference can be claimed from {names}."
         )
     else:
@@ -110,7 +105,7 @@ def _of_row(table: Table, row: Row, made: list[Comparison]) -> str:
         runner_up = next(c for c in told if c.second is second)
         told.remove(runner_up)
         text = (
-            f"{where}{_subject(table, top)} is best: {metric} {_value(top)}, "
+            f"{where}{_subject(table, top)} is best: {metric} {value_text(top)}, "
             f"{_gap(runner_up)} the runner-up, {_subject(table, second)} ({_evidence(runner_up)})."
         )
     for c in told:
@@ -124,9 +119,9 @@ def _of_tie(
 ) -> str:
     """Says which sources share the best mean, and what of the others cannot be told from it."""
     top = tied[0]
-    names = _join([_subject(table, cell) for cell in tied])
+    names = joined([_subject(table, cell) for cell in tied])
     metric = style.metric_title(top.metric)
-    text = f"{where}{names} share the {_extreme(top)} {metric}, {_value(top)}"
+    text = f"{where}{names} share the {_extreme(top)} {metric}, {value_text(top)}"
     compared = [compare(top, cell) for cell in others]
     made += compared
     open_ = [c for c in compared if not c.claimed]
@@ -142,7 +137,7 @@ def _candidates(table: Table, open_: Sequence[Comparison]) -> str:
     texts = [f"{_subject(table, c.second)} ({_evidence(c)})" for c in shown]
     if len(near) > len(shown):
         texts.append(f"{len(near) - len(shown)} others")
-    return _join(texts)
+    return joined(texts)
 
 
 def _method(made: Sequence[Comparison]) -> str:
@@ -174,15 +169,6 @@ def _extreme(cell: Cell) -> str:
     return "highest" if metrics.find(cell.metric).higher_is_better else "lowest"
 
 
-def _value(cell: Cell) -> str:
-    spread = f" ± {cell.text(cell.sd)}" if cell.n > 1 else ""
-    return f"{cell.text(cell.mean)}{spread}{_unit(cell)}"
-
-
-def _unit(cell: Cell) -> str:
-    return f" {cell.unit}" if cell.unit else ""
-
-
 def _gap(comparison: Comparison) -> str:
     """Returns the difference of the means: ``3.40 points above``."""
     cell, other = comparison.first, comparison.second
@@ -192,16 +178,9 @@ def _gap(comparison: Comparison) -> str:
 
 def _evidence(comparison: Comparison) -> str:
     """Returns the second number, and the p-value if there was a test."""
-    other, p = comparison.second, comparison.p
-    value = f"{other.text(other.mean)}{_unit(other)}"
-    if not comparison.tested:
-        return value
-    if p < 0.001:
-        return f"{value}, p < 0.001"
-    digits = 2 if p >= 0.1 else 3
-    while round(p, digits) == LEVEL and digits < 6:  # show on which side of the level it is
-        digits += 1
-    return f"{value}, p = {p:.{digits}f}"
+    other = comparison.second
+    value = other.text(other.mean) + (f" {other.unit}" if other.unit else "")
+    return f"{value}, p {p_text(comparison.p)}" if comparison.tested else value
 
 
 def _from_seeds(cells: Sequence[Cell]) -> str:
@@ -213,13 +192,7 @@ def _from_seeds(cells: Sequence[Cell]) -> str:
 
 def _shots(shots: Sequence[float]) -> str:
     few = [style.shots_title(s) for s in shots if s != float("inf")]
-    parts = [f"with {_join(few)} shot{'s' if few != ['1'] else ''}"] if few else []
+    parts = [f"with {joined(few)} shot{'s' if few != ['1'] else ''}"] if few else []
     if len(few) < len(shots):
         parts.append("with all training data")
     return " and ".join(parts)
-
-
-def _join(parts: Sequence[str]) -> str:
-    if len(parts) < 2:
-        return "".join(parts)
-    return f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -7,7 +7,6 @@ are used again as those of probes are; ``proximity.csv`` has the numbers (`Proxi
 
 import csv
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -15,7 +14,6 @@ from urllib.parse import quote
 import numpy as np
 import tensorflow as tf
 from absl import logging
-from tqdm import tqdm
 
 from keras_transfer.core import runs
 from keras_transfer.core.config import (
@@ -32,6 +30,7 @@ from keras_transfer.evaluation.proximity import estimates
 from keras_transfer.evaluation.proximity.estimates import ProximityRow, Sample
 from keras_transfer.evaluation.proximity.measures import MEASURES
 from keras_transfer.training import cluster
+from keras_transfer.training.bars import bar
 from keras_transfer.training.features import Features
 from keras_transfer.training.proximity_folders import Folders
 from keras_transfer.training.proximity_network import Network
@@ -118,7 +117,10 @@ def measure_proximity(
         ]
         found = estimates.compare(network.name, *named, repetitions=repetitions, seed=seed)
         total = len(named[0]) * len(named[1]) * len(MEASURES)
-        rows.extend(tqdm(found, "proximity", total, leave=False, mininterval=1.0, file=sys.stderr))
+        with bar("proximity", total, "value") as shown:
+            for row in found:
+                rows.append(row)
+                shown.update()
         _write(Path(out), rows, network, features, {"repetitions": repetitions, "seed": seed})
 
     on_chief(finish, next(iter(features.values())).total)

@@ -6,12 +6,18 @@ from scipy import optimize, stats
 
 from keras_transfer.core.errors import UserError
 from keras_transfer.evaluation import power_law
-from keras_transfer.evaluation.power_law import checks as law_checks
-from keras_transfer.evaluation.power_law import noise as law_noise
-from keras_transfer.evaluation.power_law import result as law_result
+from keras_transfer.evaluation.power_law import checks, result
+from keras_transfer.evaluation.power_law.noise import gather
 
 SIX = np.array([10, 50, 100, 1000, 5000, 50000.0])
 FIVE = np.array([2, 10, 20, 200, 2000.0])
+# Errors on Pets of R152x4 from ImageNet-1k, five seeds each (arXiv:2106.00116, published files).
+PETS = {
+    37: [46.307, 46.879, 38.267, 43.990, 43.145],
+    185: [15.754, 17.225, 16.844, 15.154, 16.081],
+    370: [12.810, 13.955, 10.766, 10.984, 10.766],
+    3680: [6.977, 6.950, 6.378, 6.732, 6.351],
+}
 FALLING = np.array([0.1, 0.06, 0.04, 0.02, 0.01, 0.005])
 
 
@@ -111,7 +117,7 @@ def test_floor_equals_curve_fit(seed):
     rng = np.random.default_rng(seed)
     runs = simulate(rng, SIX, 100, 0.5, 6, 0.05)
     law = power_law.fit(*runs, forms=("floor",))
-    points = law_noise.gather(runs[0], np.log(runs[1]), runs[2])
+    points = gather(runs[0], np.log(runs[1]), runs[2])
     found, _ = optimize.curve_fit(
         lambda x, a, b, c: np.log(c + a * x**-b),
         *(SIX, points.mean, [80, 0.4, 4]),
@@ -125,9 +131,9 @@ def test_floor_equals_curve_fit(seed):
 def test_aicc_is_that_of_the_normal_distribution():
     runs = simulate(np.random.default_rng(0), SIX, 100, 0.5, 6, FALLING)
     law = power_law.fit(*runs)
-    points = law_noise.gather(runs[0], np.log(runs[1]), runs[2])
+    points = gather(runs[0], np.log(runs[1]), runs[2])
     for form, parameters in (("power", 3), ("floor", 4)):
-        curve = law_checks.curve_of(form, points).at(points.u(points.x))[0]
+        curve = checks.curve_of(form, points).at(points.u(points.x))[0]
         left = np.concatenate([v - f for v, f in zip(points.values, curve)])
         variance = np.repeat(points.variance, 5)
         variance *= np.mean(left**2 / variance)
@@ -170,7 +176,7 @@ def test_bent_curves_are_refused(sd):
         law = power_law.fit(x, 1 / (1 / errors + 1 / 45), seeds, resamples=200)
         assert not law.holds
         kinds += law.reasons
-    assert kinds.count(law_result.LACK_OF_FIT) >= 18 and kinds.count(law_result.MISSED) >= 15
+    assert kinds.count(result.LACK_OF_FIT) >= 18 and kinds.count(result.MISSED) >= 15
 
 
 def test_exact_points_hold_without_width():
@@ -196,28 +202,52 @@ def refused(*args, **options):
 def test_flat_and_growing_errors_are_refused():
     rng = np.random.default_rng(0)
     _, kinds = refused(*simulate(rng, SIX, 30, 0.0005, 0, 0.1), forms=("power",))
-    assert kinds == [law_result.NO_SLOPE]
+    assert kinds == [result.NO_SLOPE]
     law, kinds = refused(*simulate(rng, SIX, 30, -0.1, 0, 0.02))
-    assert kinds[0] == law_result.GROWS and law.reason.startswith(
-        "the error grows (exponent -0.098)"
-    )
+    assert kinds[0] == result.GROWS and law.reason.startswith("the error grows (exponent -0.098)")
 
 
 def test_too_little_to_fit_is_refused():
     law, kinds = refused([10, 10, 100], [5, 6, 3], [0, 1, 0])
-    assert kinds == [law_result.FEW_POINTS] and law.reason.startswith("2 points, ")
+    assert kinds == [result.FEW_POINTS] and law.reason.startswith("2 points, ")
     assert law.form == "" and law.error.tolist() == pytest.approx([np.sqrt(30), 3])
     with pytest.raises(UserError, match="no curve to predict with: 2 points"):
         law.predict(50)
     law, kinds = refused([10, 100, 1000, 1000], [5, 3, 0, 1])
-    assert kinds == [law_result.NOT_POSITIVE] and "x = 1000" in law.reason
+    assert kinds == [result.NOT_POSITIVE] and "x = 1000" in law.reason
     _, kinds = refused([1, 2, 4], [9, 5, 3])
-    assert law_result.UNCHECKED in kinds
+    assert result.UNCHECKED in kinds
 
 
-def test_three_points_take_no_floor():
-    law = power_law.fit(*simulate(np.random.default_rng(0), SIX[:3], 100, 0.35, 0, 0.02))
+@pytest.mark.parametrize("points", [3, 4])
+def test_few_points_take_no_floor(points):
+    """The others, three at most, would meet a curve of three parameters exactly."""
+    law = power_law.fit(*simulate(np.random.default_rng(0), SIX[:points], 100, 0.5, 8, 0.02))
     assert law.form == "power" and np.isnan(law.aic["floor"])
+    law = power_law.fit(*simulate(np.random.default_rng(0), SIX[:5], 100, 0.5, 8, 0.02))
+    assert law.form == "floor"
+
+
+@pytest.mark.parametrize("times", [0.7, 1, 1.2, 1.5])
+def test_held_out_check_of_four_points_can_fail(times):
+    """A floor through four points held whatever the error of the last (0.5 is a straight line)."""
+    x = np.repeat(list(PETS), 5)
+    errors = np.ravel(list(PETS.values())) * np.where(x == 3680, times, 1)
+    law, kinds = refused(x, errors, np.tile(np.arange(5), 4))
+    assert result.MISSED in kinds
+    assert law.held_out.predicted.high < 1.5 * law.held_out.predicted.low
+
+
+def test_what_is_foretold_too_widely_is_not_checked():
+    """An interval that hardly a point could miss is no check, though the point lies within."""
+    runs = simulate(np.random.default_rng(1), FIVE, 60, 0.4, 5, 0.25)
+    law, kinds = refused(*runs, forms=("floor",))
+    foretold = law.held_out.predicted
+    assert law.held_out.met and foretold.factor > 2 and kinds == [result.UNCHECKED]
+    assert law.reason == (
+        f"the other points leave the largest x open: {foretold.low:.2g} to {foretold.high:.2g}"
+    )
+    assert law.reach == FIVE[-1]
 
 
 def test_predictions_inside_and_their_reach():
@@ -273,7 +303,7 @@ def test_unequal_numbers_of_runs_and_seeds_twice():
     x, errors, seeds = (np.append(part[keep], part[0]) for part in runs)
     law = power_law.fit(x, errors, seeds)
     assert law.num_runs == 26 and covers(law, a=100, b=0.35) == [True] * 2
-    points = law_noise.gather(x, np.log(errors), seeds)
+    points = gather(x, np.log(errors), seeds)
     assert points.counts.tolist() == [6, 4, 5, 5, 5, 1]
     assert points.covariance[5, 5] == pytest.approx(points.variance[5])
     assert np.linalg.eigvalsh(points.covariance).min() > 0

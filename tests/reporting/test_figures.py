@@ -60,7 +60,7 @@ def test_lines_stand_where_the_numbers_are(table):
     from matplotlib.figure import Figure
 
     axes = Figure().subplots()
-    figures.drawing._panel(axes, table, "digits 5-9", style.looks(table.columns))
+    figures.few_shot._panel(axes, table, "digits 5-9", style.looks(table.columns))
     points = [line for line in axes.lines if line.get_marker() != "None"]
     cells = [
         table.cells[row, column]

@@ -11,11 +11,8 @@ import pytest
 
 from experiments.configs import finetune, grids, paper_runs
 from keras_transfer.core import runs
-from keras_transfer.reporting import collect, figures, page, published, tables
-from keras_transfer.reporting.page import manifest as page_manifest
-from keras_transfer.reporting.page import missing as page_missing
-from keras_transfer.reporting.page import overview as page_overview
-from keras_transfer.reporting.page import parts as page_parts
+from keras_transfer.reporting import collect, figures, missing, page, published, tables
+from keras_transfer.reporting.page import attention, manifest, parts
 from keras_transfer.reporting.page import tables as page_tables
 
 HOSTILE = '<b onclick="alert(1)"'
@@ -64,7 +61,8 @@ def test_a_frame_becomes_a_sortable_table():
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(0.0004, "&lt;\u00a00.001"), (0.04567, "0.046"), (1.0, "1.000")]
+    ("value", "shown"),
+    [(0.0004, "&lt;\u00a00.001"), (0.04567, "0.046"), (0.0498, "0.0498"), (1.0, "1.000")],
 )
 def test_p_values(value, shown):
     assert page_tables.p_value(value) == shown
@@ -73,7 +71,7 @@ def test_p_values(value, shown):
 def test_numbers_are_kept_together():
     text = "53.31 ± 1.02 %, p < 0.001 and p = 0.5 (n=4)"
     nbsp = "\u00a0"
-    assert page_parts.unbroken(text) == (
+    assert parts.unbroken(text) == (
         f"53.31{nbsp}±{nbsp}1.02{nbsp}%, p{nbsp}<{nbsp}0.001 and p{nbsp}={nbsp}0.5 (n=4)"
     )
 
@@ -92,7 +90,7 @@ def two_columns(folder):
 
 def _missing(folder):
     collection = collect.collect(folder.path)
-    return page_missing.find(collection, tables.tabulate(collection))
+    return missing.find(collection, tables.tabulate(collection))
 
 
 def _flags(command):
@@ -158,21 +156,21 @@ def test_what_cannot_be_known_has_no_command(folder):
     collection = collect.collect(folder.path)
     table = tables.tabulate(collection)
     elsewhere = dataclasses.replace(collection, rows=collection.rows.head(0))
-    found = page_missing.find(elsewhere, table)
+    found = missing.find(elsewhere, table)
     assert [one.commands for one in found] == [(), ()]
-    assert '<td class="text">–</td>' in page_overview.attention(elsewhere, table)
+    assert '<td class="text">–</td>' in attention.section(elsewhere, table)
 
 
 def test_names_of_the_paper_are_those_of_experiments():
-    assert tuple(finetune.TARGETS) == page_missing.TARGETS
-    assert paper_runs.ARCHS == page_missing.ARCHS
+    assert tuple(finetune.TARGETS) == missing.TARGETS
+    assert paper_runs.ARCHS == missing.ARCHS
     of_grids = {name.rpartition("-")[0] for name in grids.SOURCES}
-    assert {part for name in of_grids for part in name.split("+")} == set(page_missing.SOURCES)
+    assert {part for name in of_grids for part in name.split("+")} == set(missing.SOURCES)
 
 
 def test_commands_for_the_published_set_make_cells_of_its_grid(shared):
     collection = published.collect(shared / "data/published_results/results")
-    found = page_missing.find(collection, tables.tabulate(collection))
+    found = missing.find(collection, tables.tabulate(collection))
     cells = {f"runs/paper/{cell.name}": cell.config for cell in grids.make("paper")}
     made = 0
     for one in found:
@@ -195,15 +193,15 @@ def test_commands_for_the_published_set_make_cells_of_its_grid(shared):
 def test_an_unfinished_run_goes_on(folder):
     run = folder.transfer("pets", "scratch", 5, 0, 0, name="a b", finished=False)
     (found,) = collect.collect(folder.path).unfinished
-    script, flags = _flags(page_missing.continuation(found))
+    script, flags = _flags(missing.continuation(found))
     assert script == "experiments.finetune"
     assert flags == {"from_run": str(run), "workdir": str(run)}
 
 
 def test_fewer_seeds_are_named(two_columns):
     table = tables.tabulate(collect.collect(two_columns.path))
-    assert page_overview.few_seeds(table) == {("pets", ("r14x0.25", HOSTILE)): {(1,): ["5"]}}
-    html = page_overview.attention(collect.collect(two_columns.path), table)
+    assert attention.few_seeds(table) == {("pets", ("r14x0.25", HOSTILE)): {(1,): ["5"]}}
+    html = attention.section(collect.collect(two_columns.path), table)
     assert "shots 5: 1 seed (1)" in html
 
 
@@ -217,7 +215,7 @@ def test_manifests_are_grouped(folder):
             "data": {"data/pets": "0ea4"},
         }
         folder.edit(directory, runs.MANIFEST_FILE, lambda m, f=facts: m["starts"][0].update(f))
-    texts = _texts(page_manifest.section(collect.collect(folder.path)))
+    texts = _texts(manifest.section(collect.collect(folder.path)))
     start = texts.index("transfer")
     assert texts[start : start + 7] == [
         "transfer", "ab" * 6, "1 replica(s) on CPU", "keras 3.0", "2", "unknown",

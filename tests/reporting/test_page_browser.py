@@ -22,7 +22,7 @@ from keras_transfer.reporting import (
     tables,
     write_report,
 )
-from keras_transfer.reporting.paper import formats as paper_formats
+from keras_transfer.reporting.page.paper import to_html
 from tests.reporting.browser import chromium
 from tests.reporting.test_page import HOSTILE
 from tests.reporting.test_page_findings import distances, small_table
@@ -42,7 +42,7 @@ def _content(collection, **parts):
         collection=collection,
         table=table,
         figures=[figures.few_shot_curves(table)],
-        paper_tables=[paper_formats.to_html(one) for one in filled],
+        paper_tables=[to_html(one) for one in filled],
         absent=absent,
         links=["table.csv"],
         **parts,
@@ -50,7 +50,7 @@ def _content(collection, **parts):
 
 
 @pytest.fixture(scope="module")
-def site(shared_folder, tmp_path_factory):
+def site(shared_folder, tmp_path_factory, only_svg):
     """The page of a few runs; one column lacks a target, one run has not finished."""
     places = itertools.product(_TARGETS, _SOURCES, _ARCHS, (5, 10, None), range(2))
     for number, (target, source, arch, shots, seed) in enumerate(places):
@@ -61,14 +61,15 @@ def site(shared_folder, tmp_path_factory):
         shared_folder.transfer("cifar10", source, 5, 0, 0.5, arch=arch)
     shared_folder.transfer("pets", "imagenet1k", 5, 7, 0, finished=False)
     table = small_table()
-    content = _content(
-        collect.collect(shared_folder.path),
-        claims=claims.examine(table),
-        laws=laws.fit_all(table),
-        proximity=proximity.correlate(table, distances()),
-    )
     path = tmp_path_factory.mktemp("site") / "index.html"
-    path.write_text(page.render(content))
+    with only_svg():
+        content = _content(
+            collect.collect(shared_folder.path),
+            claims=claims.examine(table),
+            laws=laws.fit_all(table),
+            proximity=proximity.correlate(table, distances()),
+        )
+        path.write_text(page.render(content))
     return path
 
 
@@ -130,10 +131,23 @@ def test_figures_and_tables_say_what_they_are(opened):
     assert len(names) == len(set(names))
 
 
-_READ_COLUMN = """
+_COLUMN = """
 const [table, column] = [document.getElementById(%r), %d];
-return [...table.tBodies[0].rows].map((row) => row.cells[column].dataset.value ??
-  row.cells[column].textContent.trim())"""
+const read = () => [...table.tBodies[0].rows].map((row) => row.cells[column].dataset.value ??
+  row.cells[column].textContent.trim());
+"""
+_READ_COLUMN = _COLUMN + "return read()"
+_PRESS_THRICE = (
+    _COLUMN
+    + """
+const heading = [...table.tHead.rows].at(-1).cells[column];
+const shown = [[heading.getAttribute("aria-sort"), read()]];
+for (let press = 0; press < 3; press++) {
+  heading.querySelector("button").click();
+  shown.push([heading.getAttribute("aria-sort"), read()]);
+}
+return shown"""
+)
 
 
 def _key(value):
@@ -155,19 +169,10 @@ def test_every_table_sorts_by_every_column(opened):
     for name, count in columns:
         rows = opened.run(f"document.getElementById('{name}').rows.length")
         for column in range(0, count, 1 if rows < 100 else 4):
-            read = _READ_COLUMN % (name, column)
-            press = (
-                f"return (() => {{const heading = [...document.getElementById('{name}').tHead.rows]"
-                f".at(-1).cells[{column}]; heading.querySelector('button').click(); "
-                "return heading.getAttribute('aria-sort')})()"
-            )
-            before = opened.run(read)
-            assert opened.run(press) == "ascending"
-            up = opened.run(read)
-            assert opened.run(press) == "descending"
-            down = opened.run(read)
-            assert opened.run(press) == "none"
-            assert opened.run(read) == before and sorted(up) == sorted(before)
+            orders, reads = zip(*opened.run(_PRESS_THRICE % (name, column)))
+            assert orders == ("none", "ascending", "descending", "none")
+            before, up, down, after = reads
+            assert after == before and sorted(up) == sorted(before)
             missing = [value for value in before if value in ("", "–")]
             rest = len(before) - len(missing)
             assert set(up[rest:] + down[rest:]) <= {"", "–"}

@@ -9,7 +9,8 @@ import pytest
 
 from keras_transfer.reporting import claims, laws, proximity
 from keras_transfer.reporting.page import claims as page_claims
-from keras_transfer.reporting.page import findings as page_findings
+from keras_transfer.reporting.page import laws as page_laws
+from keras_transfer.reporting.page import proximity as page_proximity
 from keras_transfer.reporting.tables import Cell, Table
 
 _SHOTS = {1: 37, 5: 185, 10: 370, np.inf: 3680}
@@ -26,7 +27,7 @@ def small_table():
             values = {seed: 100 - float(error) for seed, error in enumerate(errors)}
             cells[("pets", float(shots)), ("r50x1", source)] = Cell(
                 target="pets", shots=float(shots), source=source, arch="r50x1", metric="accuracy",
-                split="test", num_examples=3669, values=values, num_train_examples=images,
+                split="test", num_examples=3669, values=values, num_train_examples=images, step=500,
             )  # fmt: skip
     rows = sorted({row for row, _ in cells})
     columns = [("r50x1", source) for source in laws_of]
@@ -71,7 +72,7 @@ def _rows(section, name):
 
 def test_laws(table):
     found = laws.fit_all(table)
-    section = page_findings.laws(found)
+    section = page_laws.section(found)
     holding = _rows(section, "laws-holding")
     assert [row[:5] for row in holding] == [
         ["Pets", title, "R50x1", "", "training images"] for title in ("ImageNet-1k", "ImageNet-21k")
@@ -91,7 +92,7 @@ def test_laws(table):
 
 def test_claims(table):
     found = claims.examine(table)
-    section = page_claims.claims(found)
+    section = page_claims.section(found)
     shown = _rows(section, "claim-list")
     assert [row[3] for row in shown] == list(found.summary["verdict"])
     assert all(
@@ -112,7 +113,7 @@ def test_claims(table):
 
 def test_proximity(table):
     found = proximity.correlate(table, distances())
-    section = page_findings.proximity(found)
+    section = page_proximity.section(found)
     rows = _rows(section, "proximity-rows")
     assert len(rows) == len(found.rows) > 0
     for shown, reason, verdict in zip(rows, found.rows["reason"], found.rows["verdict"]):

@@ -13,10 +13,10 @@ from scipy import stats
 
 from keras_transfer.core.errors import UserError
 from keras_transfer.reporting import paper, published, tables
-from keras_transfer.reporting.collect import FULL, collect
-from keras_transfer.reporting.paper import formats as paper_formats
-from keras_transfer.reporting.paper import marks as paper_marks
-from keras_transfer.reporting.paper import printed
+from keras_transfer.reporting.collect import collect
+from keras_transfer.reporting.collection import FULL
+from keras_transfer.reporting.page.paper import to_html
+from keras_transfer.reporting.paper import formats, marks, printed
 
 SHARED = Path(__file__).parents[3] / "shared"
 RESULTS = SHARED / "data/published_results/results"
@@ -165,7 +165,7 @@ def test_the_papers_tables_are_reproduced_by_every_row_but_two_numbers(by_rows):
         ("padchest_cl", "r152x4", "imagenet21k"): "differs by +0.71 "
         "(printed 83.31 ± 0.99, found 84.02 ± 0.24)",
     }
-    for text in (paper_formats.to_markdown(first), paper_formats.to_latex(first)):
+    for text in (formats.to_markdown(first), formats.to_latex(first)):
         assert text.count("differs by") == 2 and "80.84 ± 0.14" in text
 
 
@@ -284,7 +284,7 @@ def test_italics_do_not_take_repeated_rows_for_seeds():
         for source, values in (("imagenet1k", first), ("imagenet21k", second))
     ]
     assert cells[0].sd == pytest.approx(np.std(first * 2, ddof=1))
-    assert len(paper_marks.flat(cells)) == 2
+    assert len(marks.flat(cells)) == 2
 
 
 def test_an_unknown_table_is_refused():
@@ -325,7 +325,7 @@ def small():
 
 
 def test_csv_has_one_line_per_place_with_all_digits(small):
-    text = paper_formats.to_csv(small)
+    text = formats.to_csv(small)
     assert text.splitlines()[0] == (
         "target,source,arch,metric,n,mean,sd,printed_mean,printed_sd,verdict"
     )
@@ -344,7 +344,7 @@ def test_csv_has_one_line_per_place_with_all_digits(small):
 
 
 def test_markdown_shows_marks_and_both_numbers(small):
-    lines = paper_formats.to_markdown(small).splitlines()
+    lines = formats.to_markdown(small).splitlines()
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
     pets = next(re.split(r" *\| *", line) for line in lines if "Pets" in line)
     assert pets[1:-1] == [
@@ -357,7 +357,7 @@ def test_markdown_shows_marks_and_both_numbers(small):
 
 def test_latex_is_whole(small, by_seeds):
     for filled in (small, *(paper.fill(by_seeds, name) for name in printed.LAYOUTS)):
-        text = paper_formats.to_latex(filled)
+        text = formats.to_latex(filled)
         assert text.isascii() or set(re.findall(r"[^\x00-\x7f]", text)) <= {"±"}
         code = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
         assert code.isascii() and "%" not in code.replace(r"\%", "")
@@ -371,7 +371,7 @@ def test_latex_is_whole(small, by_seeds):
         assert code.count(r"\dag}") == sum(e.top for e in filled.entries)
         for name in ("table*", "tabular"):
             assert code.count(rf"\begin{{{name}}}") == code.count(rf"\end{{{name}}}") == 1
-    text = paper_formats.to_latex(small)
+    text = formats.to_latex(small)
     assert r"\textcolor{red!75!black}{\textbf{93.30$_{n=1}$}\dag}" in text
     assert r"\textbf{\textit{85.55$\pm$0.92}}" in text
 
@@ -404,7 +404,7 @@ class Rows(HTMLParser):
 
 
 def test_html_is_sortable_and_shows_what_was_printed(small):
-    page = paper_formats.to_html(small)
+    page = to_html(small)
     parsed = Rows(page)
     assert not parsed.open and page.count("<caption>") == 1
     groups, head, *body = parsed.rows
@@ -430,12 +430,12 @@ def test_html_is_sortable_and_shows_what_was_printed(small):
 
 
 def test_html_of_the_published_numbers_has_every_verdict(by_rows, by_seeds):
-    first = paper_formats.to_html(paper.fill(by_rows, "table1"))
+    first = to_html(paper.fill(by_rows, "table1"))
     assert first.count("as printed") == 26 and first.count("verdict differs") == 2
-    poster = Rows(paper_formats.to_html(paper.fill(by_seeds, "poster")))
+    poster = Rows(to_html(paper.fill(by_seeds, "poster")))
     texts = [text for row in poster.rows for *_, text in row]
     assert sum("as printed" in text for text in texts) == 40
     assert sum(text.startswith("– printed ") for text in texts) == 48
-    second = Rows(paper_formats.to_html(paper.fill(by_rows, "table2")))
+    second = Rows(to_html(paper.fill(by_rows, "table2")))
     assert sum(text == "–" for row in second.rows for *_, text in row) == 2
     assert [text for *_, text in second.rows[1]][:2] == ["Target", "CheXpert"]

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure as Canvas
 
 from keras_transfer.reporting import formats, published, style
 from keras_transfer.reporting.collect import collect
-from keras_transfer.reporting.figures import bars as figure_bars
-from keras_transfer.reporting.figures import lines as figure_lines
+from keras_transfer.reporting.figures import bars, lines
 from keras_transfer.reporting.paper import figures as paper_figures
-from keras_transfer.reporting.paper import plans as paper_plans
+from keras_transfer.reporting.paper import plans
+from keras_transfer.reporting.paper.names import ARCHS
 from keras_transfer.reporting.tables import Cell, tabulate
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "paper"
@@ -181,7 +181,7 @@ def test_bars_stand_where_the_numbers_are():
         cell("a", "r152x4", "nih", 5.0, [52.0, 44.0], "mean_auc"),
     ]
     axes = Canvas().subplots()
-    figure_bars.draw(axes, cells, style.looks(columns))
+    bars.draw(axes, cells, style.looks(columns))
     places = []
     for bar, of in zip(axes.collections, cells, strict=True):
         corners = bar.get_paths()[0].vertices
@@ -200,10 +200,10 @@ def test_bars_stand_where_the_numbers_are():
 
 
 def test_lines_over_networks_stand_where_the_numbers_are():
-    cells = [cell("a", arch, "nih", float("inf"), [1.0, 3.0]) for arch in paper_plans.ARCHS]
+    cells = [cell("a", arch, "nih", float("inf"), [1.0, 3.0]) for arch in ARCHS]
     axes = Canvas().subplots()
-    looks = style.looks([(arch, "nih") for arch in paper_plans.ARCHS])
-    figure_lines.draw_scale(axes, {"nih": cells}, looks, paper_plans.ARCHS)
+    looks = style.looks([(arch, "nih") for arch in ARCHS])
+    lines.draw_scale(axes, {"nih": cells}, looks, ARCHS)
     link, *marks = axes.lines
     np.testing.assert_array_equal(link.get_xydata(), [[0, 2], [1, 2]])
     for place, mark in enumerate(marks):
@@ -213,11 +213,11 @@ def test_lines_over_networks_stand_where_the_numbers_are():
 
 def test_chance_is_said_only_where_it_is_known():
     known = [cell("a", "r", "s", s, [1.0], classes=n) for s, n in ((1.0, 4), (5.0, 20))]
-    assert figure_lines.chance(known) == 25
-    assert figure_lines.chance(known[1:]) is None
-    assert figure_lines.chance([cell("a", "r", "s", 1.0, [1.0])]) is None
-    assert figure_lines.chance([cell("a", "r", "s", 1.0, [1.0], "mean_auc")]) == 50
-    assert figure_lines.chance([cell("a", "r", "s", 1.0, [1.0], "f1", classes=4)]) is None
+    assert lines.chance(known) == 25
+    assert lines.chance(known[1:]) is None
+    assert lines.chance([cell("a", "r", "s", 1.0, [1.0])]) is None
+    assert lines.chance([cell("a", "r", "s", 1.0, [1.0], "mean_auc")]) == 50
+    assert lines.chance([cell("a", "r", "s", 1.0, [1.0], "f1", classes=4)]) is None
 
 
 def test_the_papers_sources_keep_their_colours_and_families(table, figures):
@@ -230,9 +230,9 @@ def test_the_papers_sources_keep_their_colours_and_families(table, figures):
         colour = looks[source].colour
         return int(colour[1:3], 16) - int(colour[5:7], 16)
 
-    assert all(red_over_blue(source) > 100 for source in paper_plans.NATURAL)
-    assert all(red_over_blue(source) < 0 for source in paper_plans.FOUR)
-    for sources in (paper_plans.NATURAL, paper_plans.FOUR):  # darker with more data
+    assert all(red_over_blue(source) > 100 for source in plans.NATURAL)
+    assert all(red_over_blue(source) < 0 for source in plans.FOUR)
+    for sources in (plans.NATURAL, plans.FOUR):  # darker with more data
         greys = [grey(looks[source].colour) for source in sources]
         assert all(one > 1.25 * two for one, two in itertools.pairwise(greys))
         assert greys[-1] > 0.07, "lost on a dark page"
@@ -274,13 +274,13 @@ def test_figures_without_a_run_are_listed_not_drawn(folder, table):
     empty = tabulate(collect(folder.path))
     assert paper_figures.draw(empty) == []
     lost = paper_figures.missing(empty)
-    panels = sum(len(plan.panels) for plan in paper_plans.PLANS)
+    panels = sum(len(plan.panels) for plan in plans.PLANS)
     assert len(lost) == 1 + panels and all("at all" in text for text in lost[1:])
     assert paper_figures.missing(table) == lost[:1] and "experiments.benchmark" in lost[0]
 
 
 def test_legends_take_as_few_rows_as_fit():
     short, long = ["R50x1", "R152x4", "a", "b"], "CheXpert + MIMIC + NIH + PadChest"
-    assert figure_lines._columns_that_fit(short, 6) == 4
-    assert figure_lines._columns_that_fit([*short, long, long], 6) == 3  # in pairs, the long below
-    assert figure_lines._columns_that_fit([long, long], 3) == 1
+    assert lines._columns_that_fit(short, 6) == 4
+    assert lines._columns_that_fit([*short, long, long], 6) == 3  # in pairs, the long below
+    assert lines._columns_that_fit([long, long], 3) == 1

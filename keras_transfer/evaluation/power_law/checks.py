@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import fdtrc
 
-from keras_transfer.evaluation.power_law import forms as law_forms
+from keras_transfer.evaluation.power_law import forms
 from keras_transfer.evaluation.power_law.forms import PARAMETERS, Curves
 from keras_transfer.evaluation.power_law.noise import Points
 from keras_transfer.evaluation.power_law.result import Estimate, HeldOut, estimate
@@ -14,7 +14,7 @@ _ROUNDING = 1e-10
 
 def curve_of(form: str, points: Points) -> Curves:
     """Fits one curve to the means."""
-    return law_forms.fit(form, points.u(points.x), points.mean[None], points.weight)
+    return forms.fit(form, points.u(points.x), points.mean[None], points.weight)
 
 
 def noise_of(
@@ -33,7 +33,7 @@ def held_out(form: str, points: Points, resamples: int, seed: int) -> HeldOut:
     curve, u = curve_of(form, rest), rest.u(points.x)
     noise = noise_of(form, points, rest, curve, resamples, seed)
     moved = curve.at(u[:-1]) + noise[:, :-1]
-    again = law_forms.fit(form, u[:-1], moved, rest.weight)
+    again = forms.fit(form, u[:-1], moved, rest.weight)
     # The difference between the point and the curve of the others has the noise of both. The curve
     # moves as it would again: where a floor cannot be negative, to one side only.
     foretold = estimate(curve.at(u[-1:])[0, 0], again.at(u[-1:])[:, 0] - noise[:, -1])

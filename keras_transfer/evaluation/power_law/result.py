@@ -17,7 +17,7 @@ FEW_POINTS = "fewer than three points"
 NO_SLOPE = "a slope that is not told from 0"
 GROWS = "an error that grows"
 LACK_OF_FIT = "points off the curve"
-UNCHECKED = "too few runs for the held-out check"
+UNCHECKED = "an unchecked largest x"
 MISSED = "a missed held-out point"
 REASONS = (NOT_POSITIVE, FEW_POINTS, NO_SLOPE, GROWS, LACK_OF_FIT, UNCHECKED, MISSED)
 
@@ -35,6 +35,11 @@ class Estimate:
     value: float
     low: float
     high: float
+
+    @property
+    def factor(self) -> float:
+        """How many times the lower end the upper one is; NaN where there are no ends."""
+        return self.high / self.low if self.low else np.inf
 
     def hull(self, other: "Estimate") -> "Estimate":
         """Returns this value with an interval that holds both intervals."""

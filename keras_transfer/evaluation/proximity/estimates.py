@@ -34,7 +34,7 @@ class ProximityRow:
         network: Weights whose features were compared, such as ``bit-r50x1.imagenet21k``.
         source: Name of the pre-training data, as results carry it.
         target: Name of the data transferred to, as results carry it.
-        measure: A key of `proximity.MEASURES`.
+        measure: A key of `measures.MEASURES`.
         value: Its mean over pairs of halves.
         low: Lower end of the 95 % interval.
         high: Upper end.

@@ -12,7 +12,7 @@ features, of order 2:
 ``cka`` is a similarity in [0, 1]: how much alike the D features are correlated over the images.
 
 Values depend on the number of images: compare only what was computed from equally many
-(`proximity_estimates` sees to it).
+(`estimates` sees to it).
 """
 
 import functools

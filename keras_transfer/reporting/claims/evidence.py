@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from keras_transfer.evaluation import metrics
 from keras_transfer.reporting import comparisons, style
 from keras_transfer.reporting.claims.terms import Gain, Question
-from keras_transfer.reporting.collect import FULL
+from keras_transfer.reporting.collection import FULL
 from keras_transfer.reporting.estimates import Estimate
+from keras_transfer.reporting.paper import printed
 from keras_transfer.reporting.paper.printed import Place, Printed
-from keras_transfer.reporting.tables import Cell, Column, Table
+from keras_transfer.reporting.tables import Cell, Column, Table, best
 
 PAIRED, WELCH = "paired", "Welch"
 
@@ -61,6 +62,19 @@ class Evidence:
     estimate: Estimate
 
     @property
+    def answered(self) -> Question:
+        """The question that the cells found answer: of several, the best has been taken."""
+        gains = (
+            Gain(
+                part.first.target,
+                part.first.shots,
+                *(((cell.arch, cell.source),) for cell in (part.first, part.second)),
+            )
+            for part in self.parts
+        )
+        return Question(*gains)
+
+    @property
     def test(self) -> str:
         """``paired`` or ``Welch``; both, if gains of both sorts are compared."""
         kinds = (PAIRED if part.paired else WELCH for part in self.parts)
@@ -102,7 +116,7 @@ def _measure(table: Table, gain: Gain) -> Measured | None:
 def _best(table: Table, gain: Gain, columns: Iterable[Column]) -> Cell | None:
     places = (((gain.target, gain.shots), column) for column in columns)
     cells = [table.cells[place] for place in places if place in table.cells]
-    return comparisons.best(cells) if cells else None
+    return best(cells) if cells else None
 
 
 def seeds_belong_together(table: Table, first: Cell, second: Cell) -> bool:
@@ -137,12 +151,26 @@ def _kind(name: str) -> str:
     return _KINDS.get(style.kind_of(name), "other")
 
 
-def printed_gains(question: Question, numbers: Mapping[Place, Printed]) -> list[list[float]]:
-    """Returns [first, second] as printed of each gain; NaN where nothing is printed.
+def printed_gains(
+    question: Question, evidence: Evidence | None, numbers: Mapping[Place, Printed]
+) -> list[list[float]]:
+    """Returns [first, second] as printed of each gain; NaN where nothing comparable is printed.
 
-    Only full-shot numbers are. Of several cells the best printed one counts.
+    Only full-shot numbers are printed. Of several cells the best printed one counts. What was found
+    in another metric, or on another split, is not held against print.
     """
-    return [[_printed(g, side, numbers) for side in (g.first, g.second)] for g in question.gains]
+    parts = evidence.parts if evidence else (None,) * len(question.gains)
+    return [
+        [_printed(gain, side, numbers) for side in (gain.first, gain.second)]
+        if part is None or _as_printed(part)
+        else [math.nan, math.nan]
+        for gain, part in zip(question.gains, parts)
+    ]
+
+
+def _as_printed(part: Measured) -> bool:
+    measure = printed.metric_of(part.first.target), "test"
+    return all((cell.metric, cell.split) == measure for cell in (part.first, part.second))
 
 
 def _printed(gain: Gain, side: Iterable[Column], numbers: Mapping[Place, Printed]) -> float:
@@ -161,4 +189,4 @@ def _side(columns: tuple[Column, ...], cell: Cell | None) -> str:
     arch, source = (cell.arch, cell.source) if cell else columns[0]
     if cell is None and len(columns) > 1:
         return f"the best of {len(columns)}"
-    return f"{style.arch_title(arch)} on {style.title(source)}"
+    return style.pair_title(arch, source)

@@ -33,15 +33,26 @@ def correct(rows: pd.DataFrame, p: str, key: str) -> None:
 
 
 def seeds_needed(rows: pd.DataFrame, families: pd.DataFrame, margin: float) -> list[float]:
-    """Asks for intervals as narrow as decides at the first, strictest step of Holm's correction."""
+    """Asks for intervals as narrow as decides at the first, strictest step of Holm's correction.
+
+    No use is made of the effects. An interval no wider than the margin decides at any later step,
+    too, so that the numbers are upper bounds, except for effects within half the margin of a bound
+    other than 0 (of a claim on sizes): these may stay open.
+
+    Returns:
+        Seeds per cell of each undecided contrast; NaN without spread, for metrics in other units
+        than the margin, and where the interval is narrow enough already: the effect is near a
+        bound.
+    """
     tests = families.set_index("family")[["tests", "margin_tests"]].max(axis=1)
     found = []
     for row in rows.to_dict("records"):
         needed = None
-        if row["verdict"] == claim_verdicts.NOT_DECIDED:
+        if row["verdict"] == claim_verdicts.NOT_DECIDED and row["unit"]:
             level = 1 - LEVEL / max(tests[row["family"]], 1)
             needed = row["estimate"].seeds_needed(margin, level)
-        found.append(math.nan if needed is None else max(needed, row["n1"] + 1, row["n2"] + 1))
+        narrow = needed is None or needed <= max(row["n1"], row["n2"])
+        found.append(math.nan if needed is None or narrow else float(needed))
     return found
 
 
@@ -58,6 +69,9 @@ def overview(rows: pd.DataFrame) -> pd.DataFrame:
                 "tests": int(once["p"].notna().sum()),
                 "margin_tests": int(
                     members.drop_duplicates("margin_key")["p_margin"].notna().sum()
+                ),
+                "beyond_tests": int(
+                    members.drop_duplicates("beyond_key")["p_beyond"].notna().sum()
                 ),
                 "no_data": int(lost.sum()),
                 "no_spread": int((once["p"].isna() & ~lost).sum()),

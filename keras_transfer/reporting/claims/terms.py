@@ -9,19 +9,21 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from keras_transfer.reporting.collect import FULL
+from keras_transfer.reporting.collection import FULL
+from keras_transfer.reporting.paper.names import (
+    ARCHS,
+    LARGE_NET,
+    MEDICAL,
+    NATURAL,
+    NATURAL_SOURCES,
+    SMALL_NET,
+    medical_sources,
+)
 from keras_transfer.reporting.tables import Column
-
-SMALL_NET, LARGE_NET = ARCHS = ("r50x1", "r152x4")
 
 NATURAL_TARGETS = ("cifar10", "cifar100", "flowers102", "pets")
 SMALL_XRAYS = ("covidx", "tuberculosis")
 XRAYS = ("padchest_cl", *SMALL_XRAYS)
-# Targets of the poster; only PadChest-Cl has published results.
-LARGE_XRAYS = ("padchest_cl", "mimic", "chexpert", "padchest", "nih")
-
-NATURAL, MEDICAL = "natural", "medical"
-_NESTED = ("chexpert", "chexpert+mimic", "chexpert+mimic+nih", "chexpert+mimic+nih+padchest")
 
 # Which shots a sentence is about. The lowest are the paper's "very low data regime".
 LOWEST = "lowest"
@@ -44,6 +46,8 @@ IMPROVES_LITTLE = "improves by less than the margin"
 SAME = "no difference"
 NO_GAIN = "no improvement"
 AS_GOOD = "at least as good"
+# Literally: about tests, not about sizes.
+NOT_SIGNIFICANT = "no significant difference"
 
 # How many of its contrasts a claim needs.
 EVERY, NEARLY_EVERY, MOST, SOME = "all", "almost all", "most", "some"
@@ -114,29 +118,39 @@ class Claim:
         """The printed tables that stand beside it (`printed.LAYOUTS`)."""
         return ("table1", "table2") if "paper" in self.where else ("poster",)
 
-    @property
-    def needed(self) -> int:
-        """How many of its questions must be answered as it says."""
-        count = len(self.questions)
-        return {
-            EVERY: count,
-            NEARLY_EVERY: math.ceil(_NEARLY * count),
-            MOST: count // 2 + 1,
-            SOME: 1,
-        }[self.holds_for]
+    def in_words(self, margin: str) -> str:
+        """Returns what it says of its contrasts.
+
+        Args:
+            margin: Of the examination, with its unit.
+        """
+        says = {
+            IMPROVES: f"better by more than {self.by:g} points" if self.by else "better",
+            IMPROVES_LITTLE: f"better, by less than {margin}",
+            SAME: f"different by less than {margin}",
+            NO_GAIN: f"not better by {margin} or more",
+            AS_GOOD: f"not worse by {margin} or more",
+            NOT_SIGNIFICANT: "not significantly different",
+        }[self.says]
+        return f"{says}, in {self.holds_for} contrasts"
+
+
+def needed(holds_for: str, count: int) -> int:
+    """Returns how many of ``count`` contrasts must be as claimed."""
+    return {
+        EVERY: count,
+        NEARLY_EVERY: math.ceil(_NEARLY * count),
+        MOST: count // 2 + 1,
+        SOME: 1,
+    }[holds_for]
 
 
 def smallest_and_largest(kind: str, target: str) -> tuple[str, str]:
     """Returns the sources that stand for a kind: images of the target itself are left out."""
     if kind == NATURAL:
-        return "imagenet1k", "imagenet21k"
+        return NATURAL_SOURCES
     nested = medical_sources(target)
     return nested[0], nested[-1]
-
-
-def medical_sources(target: str) -> tuple[str, ...]:
-    """Returns the growing unions of X-ray datasets; for PadChest-Cl those without PadChest."""
-    return _NESTED[:-1] if target == "padchest_cl" else _NESTED
 
 
 def model_scale(
@@ -189,16 +203,6 @@ def every_medical_source(targets: Iterable[str]) -> tuple[Question, ...]:
         _question(target, FULL, (LARGE_NET, source), (SMALL_NET, source))
         for target in targets
         for source in medical_sources(target)
-    )
-
-
-def every_addition(targets: Iterable[str]) -> tuple[Question, ...]:
-    """Each union of X-ray datasets against the one before, with both networks, full shot."""
-    return tuple(
-        _question(target, FULL, (arch, larger), (arch, smaller))
-        for target in targets
-        for arch in ARCHS
-        for smaller, larger in zip(medical_sources(target), medical_sources(target)[1:])
     )
 
 

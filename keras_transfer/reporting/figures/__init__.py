@@ -5,12 +5,12 @@ from keras_transfer.reporting.figures.drawing import (
     PANEL_INCHES,
     SETTINGS,
     Figure,
-    few_shot_curves,
     finish,
-    tag,
-    tag_panel,
+    new_canvas,
+    panels,
     write,
 )
+from keras_transfer.reporting.figures.few_shot import few_shot_curves
 
 __all__ = [
     "FILES",
@@ -19,7 +19,7 @@ __all__ = [
     "Figure",
     "few_shot_curves",
     "finish",
-    "tag",
-    "tag_panel",
+    "new_canvas",
+    "panels",
     "write",
 ]

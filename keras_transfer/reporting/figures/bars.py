@@ -10,8 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.path import Path
 
 from keras_transfer.reporting import style
-from keras_transfer.reporting.figures import lines as figure_lines
-from keras_transfer.reporting.figures import tags as figure_tags
+from keras_transfer.reporting.figures import lines, tags
 from keras_transfer.reporting.tables import Cell, Column
 
 _GROUP = 0.86  # of the distance between groups
@@ -31,14 +30,14 @@ def draw(axes: Axes, cells: Sequence[Cell], looks: Mapping[Column, style.Look]) 
     shots = sorted({cell.shots for cell in cells})
     columns = list(dict.fromkeys((cell.arch, cell.source) for cell in cells))
     pale = _pale_arch(columns)
-    floor = figure_lines.AREA_OF_CHANCE if figure_lines.is_area(cells[0]) else 0.0
+    floor = lines.AREA_OF_CHANCE if lines.is_area(cells[0]) else 0.0
     step = _GROUP / len(columns)
     for cell in cells:
         column = (cell.arch, cell.source)
         left = shots.index(cell.shots) - _GROUP / 2 + step * columns.index(column)
         colour = looks[column].colour
         bar = _bar(cell, left, 0.88 * step, floor, colour, cell.arch == pale)
-        figure_tags.tag_cell(bar, cell)
+        tags.tag_cell(bar, cell)
         axes.add_collection(bar)
     reach = [cell.sd if cell.n > 1 else 0.0 for cell in cells]
     top = max(cell.mean + sd for cell, sd in zip(cells, reach))
@@ -50,8 +49,8 @@ def draw(axes: Axes, cells: Sequence[Cell], looks: Mapping[Column, style.Look]) 
     axes.set_xticks(range(len(shots)), [style.shots_title(s) for s in shots])
     axes.set_xlabel("training examples per class")
     axes.tick_params(axis="x", length=0)
-    figure_lines.name_axes(axes, cells[0])
-    figure_lines.draw_chance(axes, cells)
+    lines.name_axes(axes, cells[0])
+    lines.draw_chance(axes, cells)
 
 
 def add_keys(canvas: Canvas, looks: Mapping[Column, style.Look]) -> None:
@@ -64,7 +63,7 @@ def add_keys(canvas: Canvas, looks: Mapping[Column, style.Look]) -> None:
             face = to_rgba(style.INK, _PALE if arch == archs[0] else 1)
             keys[style.arch_title(arch)] = Patch(facecolor=face, edgecolor=style.INK)
     keys |= {style.title(source): Patch(color=sources[source]) for source in style.order(sources)}
-    figure_lines.add_keys(canvas, keys)
+    lines.add_keys(canvas, keys)
 
 
 def _pale_arch(columns: Sequence[Column]) -> str:

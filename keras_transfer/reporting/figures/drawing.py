@@ -1,4 +1,4 @@
-"""Figures of the transfer table: functions of its cells, each with the csv behind it."""
+"""What every figure is made with: settings, a canvas, panels, and files of all kinds."""
 
 import io
 import math
@@ -6,33 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import LayoutEngine
 
 from keras_transfer.core.runs import atomic_write
-from keras_transfer.reporting import formats, style
-from keras_transfer.reporting.figures import lines as figure_lines
-from keras_transfer.reporting.figures import tags as figure_tags
-from keras_transfer.reporting.figures.tags import tag, tag_panel
-from keras_transfer.reporting.tables import Column, Table
-
-__all__ = [
-    "FILES",
-    "PANEL_INCHES",
-    "SETTINGS",
-    "Figure",
-    "few_shot_curves",
-    "finish",
-    "tag",
-    "tag_panel",
-    "write",
-]
+from keras_transfer.reporting import style
+from keras_transfer.reporting.figures import tags
 
 FILES = ("png", "pdf", "svg", "csv")
 
-_PANELS_PER_ROW = 3
 PANEL_INCHES = (3.7, 2.9)
 SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # bundled with matplotlib: the same picture on every machine
@@ -83,34 +67,32 @@ class Figure:
     caption: str = ""
 
 
-def few_shot_curves(table: Table) -> Figure:
-    """Draws one panel per target: the metric over shots, a line per source and network.
+def new_canvas(width: float, height: float, layout: str | LayoutEngine = "constrained") -> Canvas:
+    """Returns a canvas of a size in inches; needs the context of ``SETTINGS``, as all drawing."""
+    canvas = Canvas(figsize=(width, height), layout=layout)  # type: ignore[arg-type]
+    FigureCanvasAgg(canvas)
+    return canvas
 
-    Error bars are sample standard deviations over seeds. Shots are evenly spaced categories, the
-    whole training split last: its size differs between targets, so it has no place on an axis.
+
+def panels(
+    count: int, per_row: int, *, least_width: float = 4.6, below: float = 0.0
+) -> tuple[Canvas, list[Axes]]:
+    """Returns a canvas with rows of panels, and these.
+
+    Args:
+        count: Number of panels.
+        per_row: Most panels in a row.
+        least_width: Of the canvas, in inches, that the legend may need.
+        below: Room for the legend, in inches.
     """
-    count = len(table.targets)
-    across = min(count, _PANELS_PER_ROW)
+    across = min(count, per_row)
     down = math.ceil(count / across)
-    with mpl.rc_context(SETTINGS):
-        width = max(PANEL_INCHES[0] * across, 4.6)
-        canvas = Canvas(figsize=(width, PANEL_INCHES[1] * down), layout="constrained")
-        FigureCanvasAgg(canvas)
-        panels = canvas.subplots(down, across, squeeze=False).ravel()
-        looks = style.looks(table.columns)
-        for axes, target in zip(panels, table.targets):
-            _panel(axes, table, target, looks)
-        for axes in panels[count:]:
-            axes.set_axis_off()
-        figure_lines.add_line_keys(canvas, looks)
-        return finish(
-            canvas,
-            name="few_shot",
-            title="Transfer over the number of training examples per class",
-            alt=_describe(table),
-            csv=formats.to_csv(table),
-            caption="Means over seeds with the sample standard deviation.",
-        )
+    width, height = PANEL_INCHES
+    canvas = new_canvas(max(width * across, least_width), height * down + below)
+    found = list(canvas.subplots(down, across, squeeze=False).ravel())
+    for axes in found[count:]:
+        axes.set_axis_off()
+    return canvas, found[:count]
 
 
 def write(figure: Figure, folder: Path) -> list[Path]:
@@ -128,32 +110,21 @@ def finish(
     canvas: Canvas, *, name: str, title: str, alt: str, csv: str, caption: str = ""
 ) -> Figure:
     """Renders a canvas to all kinds of files."""
-    canvas.draw_without_rendering()
+    engine = canvas.get_layout_engine()
+    assert engine is not None  # `new_canvas` has given it one
+    engine.execute(canvas)
     canvas.set_layout_engine("none")  # arranged once, for all files alike
     files = {kind: _render(canvas, kind) for kind in ("svg", "png", "pdf")}
     return Figure(
         name=name,
         title=title,
         alt=alt,
-        svg=figure_tags.embeddable(files["svg"].decode(), name),
+        svg=tags.embeddable(files["svg"].decode(), name),
         png=files["png"],
         pdf=files["pdf"],
         csv=csv,
         caption=caption,
     )
-
-
-def _panel(axes: Axes, table: Table, target: str, looks: dict[Column, style.Look]) -> None:
-    """Draws a target: its cells over the shots that it has."""
-    rows = [row for row in table.rows if row[0] == target]
-    found = {
-        column: [table.cells[row, column] for row in rows if (row, column) in table.cells]
-        for column in table.columns
-    }
-    figure_lines.draw_lines(
-        axes, {column: cells for column, cells in found.items() if cells}, looks
-    )
-    axes.set_title(style.title(target))
 
 
 def _render(canvas: Canvas, kind: str) -> bytes:
@@ -162,24 +133,3 @@ def _render(canvas: Canvas, kind: str) -> bytes:
     stream = io.BytesIO()
     canvas.savefig(stream, format=kind, dpi=200, metadata=undated[kind], transparent=kind == "svg")
     return stream.getvalue()
-
-
-def _describe(table: Table) -> str:
-    parts = []
-    for target in table.targets:
-        shots = [row for row in table.rows if row[0] == target]
-        parts_of = []
-        for column in table.columns:
-            cells = [table.cells.get((row, column)) for row in shots]
-            values = [
-                f"{cell.text(cell.mean)} ({style.shots_title(cell.shots)})"
-                for cell in cells
-                if cell
-            ]
-            if values:
-                parts_of.append(f"{formats.column_title(table, column)} {', '.join(values)}")
-        parts.append(f"{formats.target_title(table, target)}: {'; '.join(parts_of)}.")
-    return (
-        "Line plots, one per target, over the number of training examples per class "
-        f"(in brackets). {' '.join(parts)}"
-    )

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
 from keras_transfer.reporting import style
-from keras_transfer.reporting.figures import tags as figure_tags
+from keras_transfer.reporting.figures import tags
 from keras_transfer.reporting.tables import Cell, Column
 
 AREA_OF_CHANCE = 50.0  # percent: area under the ROC curve of scores that know nothing
@@ -68,7 +68,7 @@ def draw_scale(
 
 def name_axes(axes: Axes, cell: Cell) -> None:
     """Names metric and unit of a panel of one target, and tags it."""
-    figure_tags.tag_panel(axes, cell.target)
+    tags.tag_panel(axes, cell.target)
     unit = f", {cell.unit}" if cell.unit else ""
     axes.set_ylabel(f"{style.metric_title(cell.metric)}{unit}")
 
@@ -86,9 +86,7 @@ def draw_line(axes: Axes, points: Sequence[tuple[float, Cell]], look: style.Look
             [left, right], [one.mean, two.mean], color=look.colour, linestyle=look.dash, zorder=2
         )
         archs, shots = dict.fromkeys((one.arch, two.arch)), dict.fromkeys((one.shots, two.shots))
-        figure_tags.tag(
-            joint, target=one.target, source=one.source, arch=list(archs), shots=list(shots)
-        )
+        tags.tag(joint, target=one.target, source=one.source, arch=list(archs), shots=list(shots))
     for place, cell in points:
         reach = cell.sd if cell.n > 1 else 0.0
         # Bar and point as one line, so that they are one thing for a page.
@@ -98,9 +96,9 @@ def draw_line(axes: Axes, points: Sequence[tuple[float, Cell]], look: style.Look
             linewidth=1,
             markevery=[1],
             zorder=3,
-            **_marker(look),
+            **marker(look),
         )
-        figure_tags.tag_cell(mark, cell)
+        tags.tag_cell(mark, cell)
 
 
 def is_area(cell: Cell) -> bool:
@@ -159,7 +157,7 @@ def add_source_keys(canvas: Canvas, looks: Mapping[Column, style.Look]) -> None:
 def _source_keys(looks: Mapping[Column, style.Look]) -> dict[str, Artist]:
     sources = {source: look for (_, source), look in looks.items()}
     return {
-        style.title(source): Line2D([], [], linestyle="-", **_marker(sources[source]))
+        style.title(source): Line2D([], [], linestyle="-", **marker(sources[source]))
         for source in style.order(sources)
     }
 
@@ -187,7 +185,8 @@ def _columns_that_fit(titles: Sequence[str], width: float) -> int:
     return 1
 
 
-def _marker(look: style.Look) -> dict[str, Any]:
+def marker(look: style.Look) -> dict[str, Any]:
+    """Returns colour and marker of a look, as ``plot`` takes them."""
     return {
         "color": look.colour,
         "marker": look.marker,

@@ -8,8 +8,6 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure as Canvas
 
 from keras_transfer.reporting import figures, style
 
@@ -31,8 +29,7 @@ def scaling_curves(
     rows = [_row(name, n, series[name]) for name in series for n in sorted(series[name])]
     looks = style.looks([("", name) for name in series])
     with mpl.rc_context(figures.SETTINGS):
-        canvas = Canvas(figsize=(2 * figures.PANEL_INCHES[0], 3.3), layout="constrained")
-        FigureCanvasAgg(canvas)
+        canvas = figures.new_canvas(2 * figures.PANEL_INCHES[0], 3.3)
         left, right = canvas.subplots(1, 2)
         for place, name in enumerate(series):
             mine = [row for row in rows if row["series"] == name]

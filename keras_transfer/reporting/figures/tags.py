@@ -13,6 +13,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from keras_transfer.reporting import style
+from keras_transfer.reporting.formats import value_text
+from keras_transfer.reporting.phrases import counted
 from keras_transfer.reporting.tables import Cell
 
 # Where a page's machine lacks the first: fonts as wide or narrower, so that texts never meet.
@@ -66,11 +68,9 @@ def tag_cell(artist: Artist, cell: Cell) -> None:
 
 def cell_says(cell: Cell) -> str:
     """Returns a cell in words: ``R50x1 on Pets, 5-shot: 53.31 ± 1.02 % (5 seeds)``."""
-    value = cell.text(cell.mean) + (f" ± {cell.text(cell.sd)}" if cell.n > 1 else "")
     return (
         f"{style.pair_title(cell.arch, cell.source)}, {style.regime_title(cell.shots)}: "
-        f"{value}{f' {cell.unit}' if cell.unit else ''} "
-        f"({cell.n} {'seed' if cell.n == 1 else 'seeds'})"
+        f"{value_text(cell)} ({counted(cell.n, 'seed')})"
     )
 
 

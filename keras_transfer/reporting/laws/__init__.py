@@ -1,8 +1,5 @@
 """Laws of scale: which series of a table follow one, and what data a source is worth."""
 
-from keras_transfer.reporting.laws.fitting import (
-    Laws,
-    fit_all,
-)
+from keras_transfer.reporting.laws.findings import Laws, fit_all
 
 __all__ = ["Laws", "fit_all"]

@@ -3,10 +3,13 @@
 Reference: Hernandez et al. 2021 (arXiv:2102.01293): D_E is the number of images that training from
 scratch would need for the error that pre-training reaches with D_F images; D_T = D_E - D_F is what
 was transferred, D_E / D_F its multiplier. Where no run started from scratch, the reference is
-pre-training on the smallest source, and D_T is what the larger one adds.
+pre-training on the smallest source (of the chain of nested unions, where there are unions: so all
+networks have the same), and D_T is what the larger one adds.
 
 D_E is read off the reference's curve, never beyond its points: where its law holds off the law,
-else off the line through its points in log-log, where that first gets down to the error.
+else off the line through its points in log-log, where that first gets down to the error. These are
+the points that were trained for as many steps as the cell: a line to those of another number would
+mix what more images do with what longer training does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,15 +19,16 @@ import numpy as np
 import pandas as pd
 
 from keras_transfer.core import runs
-from keras_transfer.evaluation.power_law import noise as law_noise
-from keras_transfer.evaluation.power_law.noise import Points
+from keras_transfer.evaluation.power_law.noise import Points, gather
 from keras_transfer.evaluation.power_law.result import Estimate, PowerLaw, estimate
 from keras_transfer.reporting import style
 from keras_transfer.reporting.laws.fits import Fit
-from keras_transfer.reporting.laws.series import TRAINING, errors_of
+from keras_transfer.reporting.laws.series import TRAINING, Point, errors_of, nested
 from keras_transfer.reporting.tables import Cell
 
 MEASURED, MORE, FEWER, REFUSED = "measured", "more than", "fewer than", "refused"
+# The interval is open at both ends.
+UNDETERMINED = "not determined"
 LAW, POINTS = "law", "points"
 
 _DRAWS = 1000
@@ -41,9 +45,11 @@ def measure(fits: Sequence[Fit], source_sizes: Mapping[str, int]) -> pd.DataFram
     Returns:
         One row per target, arch, source and shots: reference, read_off (``law`` or ``points``),
         images (D_F), error, effective (D_E), transferred (D_T) and multiplier with ends of 95 %
-        intervals, fewest and most images of the reference, verdict and reason. Beyond these D_E is
-        NaN and the verdict ``more than`` or ``fewer than``; an end beyond them is 0 or infinite,
-        unless it says something as a bound. Nothing known of the noise (one seed) leaves ends NaN.
+        intervals, fewest and most images of the reference (of those trained for as many steps),
+        verdict and reason. Beyond these D_E is NaN and the verdict ``more than`` or ``fewer than``,
+        or ``refused`` where the reference has points with another number of steps there; an end
+        beyond them is 0 or infinite, unless it says something as a bound. Where both ends are, D_E
+        is NaN and ``not determined``. Nothing known of the noise (one seed) leaves ends NaN.
         The intervals are those of seeds: between points, lines in log-log are taken for true.
     """
     found: dict[tuple[str, str], list[Fit]] = {}
@@ -69,7 +75,7 @@ def _of_network(group: Sequence[Fit], sizes: Mapping[str, int]) -> list[dict[str
     reference = _reference(group, sizes)
     rows = []
     for fit in group:
-        for images, cell in fit.series.points if fit is not reference else ():
+        for images, cell in fit.series.every if fit is not reference else ():
             found = (
                 _judge(reference, images, cell)
                 if reference
@@ -91,20 +97,26 @@ def _reference(group: Sequence[Fit], sizes: Mapping[str, int]) -> Fit | None:
     by_source = {fit.series.source: fit for fit in group}
     if runs.SCRATCH in by_source:
         return by_source[runs.SCRATCH]
-    known = [source for source in by_source if source in sizes]
+    known, _ = nested({source: sizes.get(source) for source in by_source})
     return by_source[min(known, key=sizes.__getitem__)] if known else None
 
 
 def _judge(reference: Fit, images: float, cell: Cell) -> dict[str, Any]:
     """Returns the part of a row that says what was found."""
-    theirs, ours = _gather(reference.series.points), _gather([(images, cell)])
+    if cell.step is None:
+        return _refused("its seeds differ in training steps")
+    like = [point for point in reference.series.every if point[1].step == cell.step]
+    if not like:
+        return _refused(f"no run of the reference was trained for {cell.step:,} steps")
+    theirs, ours = _gather(like), _gather([(images, cell)])
     if theirs is None or ours is None:
         return _refused("an error that is not above 0 has no place on a log scale")
-    if len(theirs.x) < 2:
-        return _refused("the reference has fewer than two points to read between")
-    y = _moved(ours)[:, 0]
-    law = reference.law if reference.holds else None
+    y = _moved(ours, 1)[:, 0]
+    law = reference.law if reference.holds and reference.series.step == cell.step else None
     found = _off_law(law, y) if law else _off_points(theirs, y)
+    change = _change(reference.series.every, cell.step, found[0])
+    if change:
+        return _refused(change)
     ends = _bounded(estimate(found[0], found[1:]), theirs.x[0], theirs.x[-1])
     return ends | {
         "reference_fewest": int(theirs.x[0]),
@@ -116,6 +128,22 @@ def _judge(reference: Fit, images: float, cell: Cell) -> dict[str, Any]:
     }
 
 
+def _change(reference: Sequence[Point], step: int, effective: float) -> str:
+    """Returns why what lies beyond the points of this step is no bound, "" if it is one."""
+    x = [images for images, cell in reference if cell.step == step]
+    if np.isinf(effective):
+        others, side, end = [p for p in reference if p[0] > x[-1]], "above", x[-1]
+    elif effective == 0:
+        others, side, end = [p for p in reference[::-1] if p[0] < x[0]], "below", x[0]
+    else:
+        return ""
+    if not others:
+        return ""
+    other = others[0][1].step
+    steps = "seeds differ in training steps" if other is None else f"trains for {other:,} steps"
+    return f"the schedule changes: {side} {end:,.0f} images the reference {steps}, not {step:,}"
+
+
 def _refused(reason: str) -> dict[str, Any]:
     return {"verdict": REFUSED, "reason": reason}
 
@@ -125,7 +153,10 @@ def _bounded(effective: Estimate, few: float, many: float) -> dict[str, Any]:
     value, verdict, reason = effective.value, MEASURED, ""
     low = many if np.isinf(effective.low) else effective.low
     high = few if effective.high == 0 else effective.high
-    if np.isinf(value):
+    if effective.low == 0 and np.isinf(effective.high):
+        value, verdict = np.nan, UNDETERMINED
+        reason = f"seeds leave it open: fewer than {few:,.0f} to more than {many:,.0f} images"
+    elif np.isinf(value):
         value, verdict = np.nan, MORE
         reason = f"the reference does not get there with its most, {many:,.0f} images"
     elif value == 0:
@@ -142,12 +173,12 @@ def _gather(points: Sequence[tuple[float, Cell]]) -> Points | None:
         (x, error, seed) for x, cell in points for seed, error in (errors_of(cell) or {}).items()
     ]
     x, error, seed = (np.array(column) for column in zip(*found)) if found else [np.zeros(1)] * 3
-    return law_noise.gather(x, np.log(error), seed) if error.min() > 0 else None
+    return gather(x, np.log(error), seed) if error.min() > 0 else None
 
 
-def _moved(points: Points) -> np.ndarray:
+def _moved(points: Points, seed: int) -> np.ndarray:
     """Returns float64[1 + B, K]: the means, then after noise, NaN where none is known."""
-    noise = points.noise(_DRAWS, np.random.default_rng(len(points.x)), np.nan, 0)
+    noise = points.noise(_DRAWS, np.random.default_rng(seed), np.nan, 0)
     return points.mean + np.vstack([np.zeros((1, noise.shape[1])), noise])
 
 
@@ -162,9 +193,10 @@ def _off_law(law: PowerLaw, y: np.ndarray) -> np.ndarray:
 
 def _off_points(points: Points, y: np.ndarray) -> np.ndarray:
     """Returns the same as `_off_law`, by the line through the points."""
-    curve, log_x = _moved(points), np.log(points.x)
+    curve, log_x = _moved(points, 2), np.log(points.x)
     there = curve <= y[:, None]
-    right = np.clip(there.argmax(axis=1), 1, None)
+    # A single point has nothing between: the error is reached with its images, or is not.
+    right = np.clip(there.argmax(axis=1), 1, None) if len(log_x) > 1 else np.zeros(len(y), int)
     row = np.arange(len(y))
     before, after = curve[row, right - 1], curve[row, right]
     with np.errstate(divide="ignore", invalid="ignore"):

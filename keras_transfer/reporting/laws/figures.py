@@ -1,6 +1,5 @@
 """Figures of the laws of scale: every run as a point, laws that hold as lines with bands."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,17 +7,14 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from keras_transfer.reporting import figures, style
-from keras_transfer.reporting.figures import lines as figure_lines
-from keras_transfer.reporting.figures import tags as figure_tags
+from keras_transfer.reporting.figures import lines, tags
 from keras_transfer.reporting.laws.fits import Fit
 from keras_transfer.reporting.laws.series import AGAINST, PARAMETERS, SOURCE, TRAINING, errors_of
-from keras_transfer.reporting.tables import Cell, Table
+from keras_transfer.reporting.tables import Cell, Column, Table
 
 _PANELS_PER_ROW = 3
 _NAMES = {TRAINING: "law_images", SOURCE: "law_sources", PARAMETERS: "law_parameters"}
@@ -39,14 +35,14 @@ def draw(table: Table, fits: Sequence[Fit]) -> list[figures.Figure]:
     """
     found = []
     for against in AGAINST:
-        group = [fit for fit in fits if fit.series.against == against and fit.series.points]
+        group = [fit for fit in fits if fit.series.against == against and fit.series.every]
         most: dict[str, float] = {}
         for fit in group:
             shots = fit.series.shots or 0
             most[fit.series.target] = max(shots, most.get(fit.series.target, 0))
         shown = [fit for fit in group if (fit.series.shots or 0) == most[fit.series.target]]
-        drawn = [fit for fit in shown if _errors(fit)]
-        if any(len(fit.series.points) > 1 for fit in drawn):
+        drawn = [fit for fit in shown if any(error > 0 for error in _errors(fit))]
+        if any(len(fit.series.every) > 1 for fit in drawn):
             found.append(_draw(against, table, drawn))
     return found
 
@@ -54,21 +50,12 @@ def draw(table: Table, fits: Sequence[Fit]) -> list[figures.Figure]:
 def _draw(against: str, table: Table, fits: Sequence[Fit]) -> figures.Figure:
     targets = [t for t in table.targets if any(fit.series.target == t for fit in fits)]
     looks = _looks(against, table, fits)
-    across = min(len(targets), _PANELS_PER_ROW)
-    down = math.ceil(len(targets) / across)
-    width, height = figures.PANEL_INCHES
     with mpl.rc_context(figures.SETTINGS):
-        canvas = Canvas(
-            figsize=(max(width * across, 4.6), height * down + 0.4), layout="constrained"
-        )
-        FigureCanvasAgg(canvas)
-        panels = canvas.subplots(down, across, squeeze=False).ravel()
+        canvas, panels = figures.panels(len(targets), _PANELS_PER_ROW, below=0.4)
         for axes, target in zip(panels, targets):
             _panel(axes, [fit for fit in fits if fit.series.target == target], looks)
             axes.set_xlabel(_LABELS[against])
-        for axes in panels[len(targets) :]:
-            axes.set_axis_off()
-        figure_lines.add_keys(canvas, _keys(fits, looks))
+        lines.add_keys(canvas, _keys(fits, looks))
         return figures.finish(
             canvas,
             name=_NAMES[against],
@@ -79,16 +66,16 @@ def _draw(against: str, table: Table, fits: Sequence[Fit]) -> figures.Figure:
         )
 
 
-def _looks(against: str, table: Table, fits: Sequence[Fit]) -> dict[tuple[str, str], style.Look]:
+def _looks(against: str, table: Table, fits: Sequence[Fit]) -> dict[Column, style.Look]:
     columns = dict.fromkeys(_key(fit) for fit in fits)
     return style.looks(table.columns if against == TRAINING else columns)
 
 
-def _key(fit: Fit) -> tuple[str, str]:
+def _key(fit: Fit) -> Column:
     return fit.series.arch, fit.series.source
 
 
-def _keys(fits: Sequence[Fit], looks: dict[tuple[str, str], style.Look]) -> dict[str, Line2D]:
+def _keys(fits: Sequence[Fit], looks: dict[Column, style.Look]) -> dict[str, Line2D]:
     keys = {}
     for arch, source in dict.fromkeys(_key(fit) for fit in fits):
         look = looks[arch, source]
@@ -97,20 +84,20 @@ def _keys(fits: Sequence[Fit], looks: dict[tuple[str, str], style.Look]) -> dict
     return keys
 
 
-def _panel(axes: Axes, fits: Sequence[Fit], looks: dict[tuple[str, str], style.Look]) -> None:
+def _panel(axes: Axes, fits: Sequence[Fit], looks: dict[Column, style.Look]) -> None:
     """Draws a target on log axes."""
     axes.set_xscale("log")
     axes.set_yscale("log")
     for fit in fits:
         look = looks[_key(fit)]
-        for x, cell in fit.series.points:
+        for x, cell in fit.series.every:
             errors = [error for error in (errors_of(cell) or {}).values() if error > 0]
             (mark,) = axes.plot([x] * len(errors), errors, linestyle="", zorder=3, **_marker(look))
-            figure_tags.tag_cell(mark, cell)
+            tags.tag_cell(mark, cell)
         if fit.holds:
             _line(axes, fit, look)
-    cell = fits[0].series.points[0][1]
-    figure_tags.tag_panel(axes, cell.target)
+    cell = fits[0].series.every[0][1]
+    tags.tag_panel(axes, cell.target)
     axes.set_title(style.title(cell.target))
     axes.set_ylabel(f"{_error_title(cell)}{f', {cell.unit}' if cell.unit else ''}")
     for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
@@ -128,7 +115,7 @@ def _line(axes: Axes, fit: Fit, look: style.Look) -> None:
     band = axes.fill_between(x, low, high, color=look.colour, alpha=0.18, linewidth=0, zorder=1)
     cells = [cell for _, cell in fit.series.points]
     for artist in (line, band):
-        figure_tags.tag(
+        tags.tag(
             artist,
             target=fit.series.target,
             source=cells[-1].source,
@@ -163,16 +150,17 @@ def _short(value: float) -> str:
 
 
 def _errors(fit: Fit) -> list[float]:
-    return [e for _, cell in fit.series.points for e in (errors_of(cell) or {}).values() if e > 0]
+    return [e for _, cell in fit.series.every for e in (errors_of(cell) or {}).values()]
 
 
 def _caption(fits: Sequence[Fit]) -> str:
     refused = [fit for fit in fits if not fit.holds]
     text = "Points are runs, one per seed; bands are 95 % intervals of the law."
-    zeros = sum(e <= 0 for fit in fits for _, c in fit.series.points
-                for e in (errors_of(c) or {}).values())  # fmt: skip
+    zeros = sum(error <= 0 for fit in fits for error in _errors(fit))
     if zeros:
         text += f" {zeros} runs without error have no place on a log scale."
+    if any(fit.series.others for fit in fits):
+        text += " Points of another number of training steps are drawn and not fitted."
     if not refused:
         return f"{text} A law holds in every series."
     names = "; ".join(f"{style.title(f.series.target)}: {f.series.title}" for f in refused)
@@ -195,8 +183,9 @@ def _csv(fits: Sequence[Fit]) -> str:
     """Returns one line per run, with the curve where a law holds."""
     rows = []
     for fit in fits:
-        for x, cell in fit.series.points:
-            curve = fit.law.predict(x) if fit.law and fit.holds else [[np.nan]] * 3
+        for x, cell in fit.series.every:
+            fitted = fit.law if fit.holds and cell.step == fit.series.step else None
+            curve = fitted.predict(x) if fitted else [[np.nan]] * 3
             for seed, error in (errors_of(cell) or {}).items():
                 rows.append(
                     {

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from keras_transfer.evaluation import power_law
-from keras_transfer.evaluation.power_law.fitting import FLOOR, POWER, Estimate, HeldOut, PowerLaw
-from keras_transfer.evaluation.power_law.result import NOTHING
+from keras_transfer.evaluation.power_law import FLOOR, NOTHING, POWER, Estimate, HeldOut, PowerLaw
 from keras_transfer.reporting import style
 from keras_transfer.reporting.laws.series import Series, errors_of
 
@@ -77,6 +76,7 @@ def _row(fit: Fit) -> dict[str, Any]:
         "arch": series.arch,
         "shots": "" if series.shots is None else style.shots_title(series.shots),
         "form": law.form if law else "",
+        "step": series.step,
         "n_points": len({x for x, _ in series.points}),
         "n_seeds": len(seeds),
     }

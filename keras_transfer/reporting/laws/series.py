@@ -5,9 +5,12 @@ better. An area under a ROC curve is treated like an accuracy: 100 - AUC is the 
 (positive, negative) in the wrong order, an error that may fall to 0. Its distance from 50, chance,
 would be a skill, with no power law to expect; that 100 - AUC levels off at 50 for few images, as
 errors of classes do at chance, is for the fit to find and the checks to refuse.
+
+More images often come with longer training, as in the paper (500 steps, 10,000 in full): an error
+that falls then falls for two reasons. So the points of a series have one number of steps.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from keras_transfer.core import networks, runs
@@ -18,7 +21,13 @@ from keras_transfer.reporting.tables import Cell, Table
 
 TRAINING, SOURCE, PARAMETERS = AGAINST = ("training images", "source images", "parameters")
 
-_FULL = float("inf")
+Point = tuple[float, Cell]
+
+_UNKNOWN = {
+    TRAINING: "the number of training images is not known",
+    SOURCE: "the size of the sources is not known",
+    PARAMETERS: "the number of parameters is not known",
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,8 @@ class Series:
         source: Pre-training data; its kind of image where their size is scaled.
         arch: Network; "" where networks are scaled.
         shots: Shots per class; None where training images are scaled.
-        points: (x, cell), in order of x.
+        points: (x, cell), in order of x, all trained for the same number of steps.
+        others: (x, cell) of known x but another number of steps: drawn, not fitted.
         left_out: What is not among the points and why, each in a few words.
         refusal: Why no law can be sought, "" if one can.
     """
@@ -41,9 +51,20 @@ class Series:
     source: str
     arch: str
     shots: float | None
-    points: tuple[tuple[float, Cell], ...]
+    points: tuple[Point, ...]
+    others: tuple[Point, ...] = ()
     left_out: tuple[str, ...] = ()
     refusal: str = ""
+
+    @property
+    def every(self) -> tuple[Point, ...]:
+        """All of known x, whatever their number of steps, in order of x."""
+        return tuple(sorted((*self.points, *self.others), key=lambda point: point[0]))
+
+    @property
+    def step(self) -> int | None:
+        """The number of steps of the points."""
+        return self.points[0][1].step if self.points else None
 
     @property
     def title(self) -> str:
@@ -101,7 +122,7 @@ def _over_sources_of(
             *(SOURCE, row[0], "sources of unknown kind", arch, row[1], ()),
             refusal=f"what kind of image {names} holds is not known",
         )
-    chain, alone = _nested({cell.source: table.source_sizes.get(cell.source) for cell in cells})
+    chain, alone = nested({cell.source: table.source_sizes.get(cell.source) for cell in cells})
     unsized = [cell.source for cell in cells if not table.source_sizes.get(cell.source)]
     left_out = [f"{style.title(source)}: in none of the nested unions" for source in alone]
     left_out += [f"{style.title(source)}: size unknown" for source in unsized]
@@ -110,7 +131,7 @@ def _over_sources_of(
     return _series(SOURCE, row[0], kind, arch, row[1], chosen, sizes, left_out)
 
 
-def _nested(sizes: Mapping[str, int | None]) -> tuple[list[str], list[str]]:
+def nested(sizes: Mapping[str, int | None]) -> tuple[list[str], list[str]]:
     """Returns the sources that can be compared by size alone, and those that cannot.
 
     Where there are unions (``a+b``), it is a chain in which each source is part of the next: data
@@ -159,12 +180,41 @@ def _series(
     sizes: Mapping[int, int | None],
     left_out: list[str],
 ) -> Series:
-    points = sorted(
+    known = sorted(
         ((float(size), cell) for cell in cells if (size := sizes[id(cell)])),
         key=lambda point: point[0],
     )
-    refusal = "" if points else "no x is known"
-    if any(errors_of(cell) is None for _, cell in points):
+    step = _usual_step(known)
+    points = tuple(point for point in known if point[1].step == step is not None)
+    others = tuple(point for point in known if point not in points)
+    refusal = ""
+    if not points:
+        refusal = "the seeds differ in training steps" if known else _UNKNOWN[against]
+    if any(errors_of(cell) is None for _, cell in known):
         title = style.metric_title(cells[0].metric)
         refusal = f"{title} has no best value that an error could be measured from"
-    return Series(against, target, source, arch, shots, tuple(points), tuple(left_out), refusal)
+    left_out = [*left_out, *_of_other_steps(others, against, step)] if points else left_out
+    return Series(*(against, target, source, arch, shots, points, others, tuple(left_out), refusal))
+
+
+def _usual_step(points: Sequence[Point]) -> int | None:
+    """Returns the number of steps that most x have, of equals the larger; None if there is none."""
+    images: dict[int, set[float]] = {}
+    for x, cell in points:
+        if cell.step is not None:
+            images.setdefault(cell.step, set()).add(x)
+    return max(images, key=lambda step: (len(images[step]), step), default=None)
+
+
+def _of_other_steps(others: Iterable[Point], against: str, step: int | None) -> Iterable[str]:
+    """Returns what else is left out: ``full shot: trained for 10,000 steps, not 500``."""
+    for _, cell in others:
+        names = {
+            TRAINING: style.regime_title(cell.shots),
+            SOURCE: style.title(cell.source),
+            PARAMETERS: style.arch_title(cell.arch),
+        }
+        steps = "its seeds differ in training steps"
+        if cell.step is not None:
+            steps = f"trained for {cell.step:,} steps, not {step:,}"
+        yield f"{names[against]}: {steps}"

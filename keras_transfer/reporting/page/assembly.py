@@ -9,21 +9,24 @@ from string import Template
 
 from keras_transfer.reporting import style
 from keras_transfer.reporting.claims.examination import Claims
-from keras_transfer.reporting.collect import Collection
+from keras_transfer.reporting.collection import Collection
 from keras_transfer.reporting.figures.drawing import Figure
-from keras_transfer.reporting.laws.fitting import Laws
-from keras_transfer.reporting.page import claims as page_claims
-from keras_transfer.reporting.page import findings as page_findings
-from keras_transfer.reporting.page import manifest as page_manifest
-from keras_transfer.reporting.page import overview as page_overview
-from keras_transfer.reporting.page import parts as page_parts
-from keras_transfer.reporting.page import results as page_results
+from keras_transfer.reporting.laws.findings import Laws
+from keras_transfer.reporting.page import (
+    attention,
+    claims,
+    laws,
+    manifest,
+    overview,
+    parts,
+    proximity,
+    results,
+)
 from keras_transfer.reporting.page.parts import items, paragraphs, text
 from keras_transfer.reporting.proximity.correlation import Proximity
 from keras_transfer.reporting.tables import Table
 
 TITLE = "What pre-training buys"
-
 
 _STRICTER = (
     "The claims of the paper (below) are tested more strictly: seed by seed where the seed chooses "
@@ -87,34 +90,33 @@ def render(content: Content) -> str:
 
 def _sections(content: Content) -> Iterator[_Section]:
     collection, table = content.collection, content.table
-    yield _Section("overview", "Overview", "Overview", page_overview.overview(collection, table))
+    yield _Section("overview", "Overview", "Overview", overview.section(collection, table))
     yield _Section("paper", "Paper", "Tables of the paper", _paper(content))
-    yield _Section("results", "Results", "All transfers", page_results.transfer_table(table))
+    yield _Section("results", "Results", "All transfers", results.transfer_table(table))
     yield _Section("reading", "Reading", "What the table shows", _reading(content))
     yield _Section("figures", "Figures", "Figures", _figures(content))
     if content.claims:
-        body = page_claims.claims(content.claims)
+        body = claims.section(content.claims)
         yield _Section("claims", "Claims", "Claims of the paper, examined", body)
     if content.laws:
-        body = page_findings.laws(content.laws, content.figure_folder)
+        body = laws.section(content.laws, content.figure_folder)
         yield _Section("laws", "Laws", "Laws of scale", body)
     if content.proximity:
-        body = page_findings.proximity(content.proximity, content.figure_folder)
+        body = proximity.section(content.proximity, content.figure_folder)
         yield _Section("proximity", "Proximity", "Does proximity explain transfer?", body)
     yield _Section(
         "attention",
         "Missing",
         "Unfinished, missing, doubtful",
-        page_overview.attention(collection, table),
+        attention.section(collection, table),
     )
-    yield _Section(
-        "manifest", "Manifest", "Where the numbers come from", page_manifest.section(collection)
-    )
+    body = manifest.section(collection)
+    yield _Section("manifest", "Manifest", "Where the numbers come from", body)
     yield _Section("files", "Files", "Files beside this page", _files(content))
 
 
 def _reading(content: Content) -> str:
-    said = page_results.statements(content.table)
+    said = results.statements(content.table)
     if content.claims:
         said += paragraphs([_STRICTER], "method")
     return said
@@ -135,8 +137,8 @@ def _figures(content: Content) -> str:
         "arch": table.archs,
         "shots": [style.shots_title(shots) for shots in sorted({shots for _, shots in table.rows})],
     }
-    drawn = (page_parts.figure(figure, content.figure_folder) for figure in content.figures)
-    return page_parts.figure_filters(content.figures, order) + "\n".join(drawn)
+    drawn = (parts.figure(figure, content.figure_folder) for figure in content.figures)
+    return parts.figure_filters(content.figures, order) + "\n".join(drawn)
 
 
 def _files(content: Content) -> str:

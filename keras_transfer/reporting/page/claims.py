@@ -4,13 +4,13 @@ import pandas as pd
 
 from keras_transfer.reporting import style
 from keras_transfer.reporting.claims.examination import Claims
-from keras_transfer.reporting.page.parts import folded, items, text, unbroken
+from keras_transfer.reporting.page.parts import folded, sentences, text, unbroken
 from keras_transfer.reporting.page.tables import Format, badge, frame_table, p_value
 
 _SIGNED = "+.2f"
 
 
-def claims(found: Claims) -> str:
+def section(found: Claims) -> str:
     """Returns the claims with their verdicts, and every contrast behind them."""
     columns = {
         "wording": "Claim",
@@ -26,10 +26,7 @@ def claims(found: Claims) -> str:
     )
     forms: dict[str, Format] = {"wording": str, "verdict": badge, "reason": _sentence}
     table = frame_table(summary, columns, caption, forms, name="claim-list", facets=("verdict",))
-    return (
-        f"{items(map(_sentence, found.notes))}{table}{_contrasts(found.rows)}"
-        f"{_families(found.families)}"
-    )
+    return f"{sentences(found.notes)}{table}{_contrasts(found.rows)}{_families(found.families)}"
 
 
 def _with_id(summary: pd.DataFrame) -> list[str]:
@@ -81,7 +78,8 @@ def _families(frame: pd.DataFrame) -> str:
         "family": "Family",
         "contrasts": "Different contrasts",
         "tests": "Tests of a difference",
-        "margin_tests": "Tests of the margin",
+        "margin_tests": "Tests inside the margin",
+        "beyond_tests": "Tests beyond it",
         "no_data": "Without data",
         "no_spread": "Without spread",
     }

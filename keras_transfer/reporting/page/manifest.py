@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from keras_transfer.core import runs
-from keras_transfer.reporting.collect import Collection, Run
+from keras_transfer.reporting.collection import Collection, Run
 from keras_transfer.reporting.page.parts import folded
 from keras_transfer.reporting.page.tables import Format, frame_table
 

@@ -33,6 +33,11 @@ def items(lines: Iterable[str]) -> str:
     return f"<ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>"
 
 
+def sentences(lines: Iterable[str]) -> str:
+    """Returns plain lines as a list."""
+    return items(text(unbroken(line)) for line in lines)
+
+
 def paragraphs(lines: Iterable[str], kind: str = "") -> str:
     """Returns plain lines as paragraphs, of a class if one is named."""
     start = f'<p class="{kind}">' if kind else "<p>"
@@ -42,8 +47,8 @@ def paragraphs(lines: Iterable[str], kind: str = "") -> str:
 def facts(pairs: Mapping[str, str]) -> str:
     """Returns names and values side by side; empty values are left out, long ones have a line."""
     parts = (
-        f'<div class="{"long" if len(value) > _LONG else "short"}">'
-        f"<dt>{text(name)}</dt><dd>{text(value)}</dd></div>"
+        ('<div class="long">' if len(value) > _LONG else "<div>")
+        + f"<dt>{text(name)}</dt><dd>{text(value)}</dd></div>"
         for name, value in pairs.items()
         if value
     )

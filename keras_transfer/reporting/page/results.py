@@ -1,7 +1,7 @@
-"""The sections of results: the transfer table and its sentences, claims, laws, proximity."""
+"""The sections of results: the table of all transfers, and what it shows in sentences."""
 
 from keras_transfer.reporting import formats, style, wording
-from keras_transfer.reporting.page.parts import folded, items, paragraphs, scroller, text, unbroken
+from keras_transfer.reporting.page.parts import folded, paragraphs, scroller, sentences, text
 from keras_transfer.reporting.page.tables import NARROW
 from keras_transfer.reporting.tables import Row, Table
 
@@ -12,12 +12,12 @@ def statements(table: Table) -> str:
     """Returns what the table shows, in sentences by target."""
     parts = []
     many = len(table.targets) > _FEW_TARGETS
-    for target, sentences in wording.by_target(table):
+    for target, lines in wording.by_target(table):
         if target:
-            title, shown = style.title(target), items(text(unbroken(s)) for s in sentences)
+            title, shown = style.title(target), sentences(lines)
             parts.append(folded(title, shown) if many else f"<h3>{text(title)}</h3>{shown}")
         else:
-            parts.append(paragraphs(sentences, "method"))
+            parts.append(paragraphs(lines, "method"))
     return "\n".join(parts)
 
 

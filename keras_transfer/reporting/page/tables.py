@@ -10,6 +10,7 @@ import pandas as pd
 
 from keras_transfer.reporting.formats import MISSING
 from keras_transfer.reporting.page.parts import chips, filters, scroller, text, unbroken
+from keras_transfer.reporting.phrases import p_text
 
 # How a value is shown: as in ``format``, or by a function that returns HTML.
 Format = str | Callable[[Any], str]
@@ -109,5 +110,5 @@ def _sort_key(value: float) -> str:
 
 
 def p_value(value: float) -> str:
-    """Returns p with three digits."""
-    return text("< 0.001" if value < 0.001 else f"{value:.3f}").replace(" ", "\u00a0")
+    """Returns p with three digits, or more where these would not tell it from the level."""
+    return text(unbroken(p_text(value, fewest=3).removeprefix("= ")))

@@ -10,15 +10,13 @@ from collections.abc import Iterable, Sequence
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from keras_transfer.reporting import figures, formats, style
-from keras_transfer.reporting.figures import bars as figure_bars
-from keras_transfer.reporting.figures import lines as figure_lines
+from keras_transfer.reporting.collection import FULL
+from keras_transfer.reporting.figures import bars, lines
+from keras_transfer.reporting.paper.names import ARCHS
 from keras_transfer.reporting.paper.plans import (
-    ARCHS,
     BAR,
     DIFFERS,
     FEW_SHOT,
@@ -32,7 +30,6 @@ from keras_transfer.reporting.paper.plans import (
 )
 from keras_transfer.reporting.tables import Cell, Column, Table
 
-_FULL = float("inf")
 _PANEL_INCHES = {BAR: 5.2, SCALE: 3.4, FEW_SHOT: 4.2}
 _HEIGHT_INCHES = 3.7
 
@@ -68,7 +65,7 @@ def missing(table: Table) -> list[str]:
 
 def _cells(kind: str, panel: Panel, table: Table) -> list[Cell]:
     """Returns the cells of a panel by column, then shots."""
-    rows = [r for r in table.rows if r[0] == panel.target and (kind != SCALE or r[1] == _FULL)]
+    rows = [r for r in table.rows if r[0] == panel.target and (kind != SCALE or r[1] == FULL)]
     found = (table.cells.get((row, column)) for column in columns(panel) for row in rows)
     return [cell for cell in found if cell]
 
@@ -85,8 +82,7 @@ def _draw(plan: Plan, table: Table, looks: dict[Column, style.Look]) -> figures.
     with mpl.rc_context(figures.SETTINGS):
         width = _PANEL_INCHES[plan.kind] * max(len(filled), 1.8)
         layout = ConstrainedLayoutEngine(w_pad=0.1)
-        canvas = Canvas(figsize=(width, _HEIGHT_INCHES), layout=layout)
-        FigureCanvasAgg(canvas)
+        canvas = figures.new_canvas(width, _HEIGHT_INCHES, layout)
         every = canvas.subplots(1, len(filled), squeeze=False).ravel()
         for axes, (letter, (panel, cells)) in zip(every, filled.items()):
             _PAINTERS[plan.kind](axes, cells, looks)
@@ -132,8 +128,8 @@ def _few_shot(axes: Axes, cells: list[Cell], looks: dict[Column, style.Look]) ->
     by_column: dict[Column, list[Cell]] = {}
     for cell in cells:
         by_column.setdefault((cell.arch, cell.source), []).append(cell)
-    figure_lines.draw_lines(axes, by_column, looks)
-    figure_lines.draw_chance(axes, cells)
+    lines.draw_lines(axes, by_column, looks)
+    lines.draw_chance(axes, cells)
 
 
 def _scale(axes: Axes, cells: list[Cell], looks: dict[Column, style.Look]) -> None:
@@ -141,14 +137,14 @@ def _scale(axes: Axes, cells: list[Cell], looks: dict[Column, style.Look]) -> No
     by_source: dict[str, list[Cell]] = {}
     for cell in cells:
         by_source.setdefault(cell.source, []).append(cell)
-    figure_lines.draw_scale(axes, by_source, looks, ARCHS)
+    lines.draw_scale(axes, by_source, looks, ARCHS)
 
 
-_PAINTERS = {BAR: figure_bars.draw, SCALE: _scale, FEW_SHOT: _few_shot}
+_PAINTERS = {BAR: bars.draw, SCALE: _scale, FEW_SHOT: _few_shot}
 _KEYS = {
-    BAR: figure_bars.add_keys,
-    SCALE: figure_lines.add_source_keys,
-    FEW_SHOT: figure_lines.add_line_keys,
+    BAR: bars.add_keys,
+    SCALE: lines.add_source_keys,
+    FEW_SHOT: lines.add_line_keys,
 }
 _SAYS = {BAR: "Bars over shots", SCALE: "Lines over networks", FEW_SHOT: "Lines over shots"}
 

@@ -10,12 +10,15 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from keras_transfer.reporting.collect import FULL
-from keras_transfer.reporting.paper import marks as paper_marks
-from keras_transfer.reporting.paper import printed, verdicts
+from keras_transfer.reporting.collection import FULL
+from keras_transfer.reporting.paper import marks, printed, verdicts
 from keras_transfer.reporting.paper.printed import ARCHS, LAYOUTS, Layout, Printed
 from keras_transfer.reporting.paper.verdicts import Verdict
-from keras_transfer.reporting.tables import AUTHORS, SEEDS, Cell, Table
+from keras_transfer.reporting.phrases import counted
+from keras_transfer.reporting.tables import AUTHORS, SEEDS, Cell, Table, all_best
+
+# Above what stands before the numbers.
+HEAD = ("Target", "Domain")
 
 _SPREADS = {
     SEEDS: "± is the sample standard deviation over distinct seeds.",
@@ -24,8 +27,6 @@ _SPREADS = {
         "last value twice, which makes it too small: by the root of 8/9, 0.94, for five seeds."
     ),
 }
-
-
 # Where the print's ± is over something else.
 _PRINTED_SPREADS = {
     SEEDS: "The printed ± is over distinct seeds (--spread=seeds).",
@@ -84,6 +85,11 @@ class PaperRow:
         metric = next((e.metric for e in self.entries if e.cell), self.entries[0].metric)
         return printed.target_title(self.target, metric)
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """What stands before the numbers, below ``HEAD``."""
+        return self.title, self.domain
+
 
 @dataclass(frozen=True)
 class PaperTable:
@@ -107,6 +113,11 @@ class PaperTable:
         return (entry for row in self.rows for entry in row.entries)
 
     @property
+    def lead(self) -> int:
+        """Number of columns before the numbers: the domain only where there are two."""
+        return len({row.domain for row in self.rows})
+
+    @property
     def has_data(self) -> bool:
         """Whether anything was found for it."""
         return any(entry.cell for entry in self.entries)
@@ -119,7 +130,7 @@ class PaperTable:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row per place, in percent: what ``paper_formats.to_csv`` writes."""
+        """One row per place, in percent: what `formats.to_csv` writes."""
         return pd.DataFrame([_record(entry) for entry in self.entries]).astype({"n": "Int64"})
 
     @property
@@ -143,10 +154,10 @@ class PaperTable:
         spread = _SPREADS[self.spread]
         if self.spread != self.layout.spread:
             spread += f" {_PRINTED_SPREADS[self.layout.spread]}"
-        n = f"Numbers are of {self.usual_n} distinct seed{'' if self.usual_n == 1 else 's'}"
+        n = f"Numbers are of {counted(self.usual_n, 'distinct seed')}"
         if any(entry.cell and entry.cell.n != self.usual_n for entry in self.entries):
             n += ", of others where n is given"
-        return [f"{spread} {n}.", paper_marks.RULE]
+        return [f"{spread} {n}.", marks.RULE]
 
     @property
     def differences(self) -> list[str]:
@@ -219,10 +230,10 @@ def _marked(entries: Sequence[Entry]) -> list[Entry]:
     best, flat = [], []
     for arch in ARCHS:
         of_arch = [entry for entry in entries if entry.arch == arch]
-        best += paper_marks.best(_cells(of_arch))
+        best += all_best(_cells(of_arch))
         for domain in {entry.domain for entry in of_arch}:
-            flat += paper_marks.flat(_cells(entry for entry in of_arch if entry.domain == domain))
-    top = paper_marks.best(_cells(entries))
+            flat += marks.flat(_cells(entry for entry in of_arch if entry.domain == domain))
+    top = all_best(_cells(entries))
     return [
         replace(entry, best=entry.cell in best, flat=entry.cell in flat, top=entry.cell in top)
         for entry in entries

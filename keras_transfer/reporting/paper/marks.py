@@ -1,6 +1,7 @@
 """What marks a number in a printed table: rules of cells, computed, never typed.
 
-* best: the best mean of a target and network, as it is printed; of equal ones all (bold);
+* best: the best mean of a target and network, as it is printed; of equal ones all (bold;
+  `tables.all_best`);
 * flat: the amount of pre-training data makes no significant difference: among the sources of one
   domain, for a target and network, no pair differs (Welch over distinct seeds, p >= 0.05 after
   Holm's correction over the pairs of these sources; of two sources that is one plain test). It
@@ -25,14 +26,6 @@ RULE = (
     "data of one domain (Welch over seeds, Holm over the pairs of sources, p ≥ 0.05; no proof that "
     f"they are equal). {TOP}: best mean of a target. All are computed from the places with data."
 )
-
-
-def best(cells: Sequence[Cell]) -> list[Cell]:
-    """Returns the cells whose mean prints like the best; none if there is one alone."""
-    if len(cells) < 2:
-        return []
-    first = comparisons.best(cells)
-    return [cell for cell in cells if cell.text(cell.mean) == first.text(first.mean)]
 
 
 def flat(cells: Sequence[Cell]) -> list[Cell]:

@@ -4,13 +4,16 @@ import string
 from dataclasses import dataclass
 
 from keras_transfer.reporting import style
+from keras_transfer.reporting.paper.names import (
+    ARCHS,
+    MEDICAL_SOURCES,
+    NATURAL_SOURCES,
+    medical_sources,
+)
 from keras_transfer.reporting.tables import Column
 
-ARCHS = ("r50x1", "r152x4")
-NATURAL = ("imagenet1k", "imagenet21k")
-THREE = ("chexpert", "chexpert+mimic", "chexpert+mimic+nih")
-FOUR = (*THREE, "chexpert+mimic+nih+padchest")
-# The smallest and the largest; PadChest itself is no source for a target made of it.
+NATURAL, FOUR, THREE = NATURAL_SOURCES, MEDICAL_SOURCES, medical_sources("padchest_cl")
+# The smallest and the largest.
 MEDICAL, MEDICAL_CL = (FOUR[0], FOUR[-1]), (THREE[0], THREE[-1])
 
 BAR, SCALE, FEW_SHOT = "bar", "scale", "few_shot"

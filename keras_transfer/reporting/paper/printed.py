@@ -10,21 +10,26 @@ from importlib import resources
 
 from keras_transfer.core.errors import UserError
 from keras_transfer.reporting import style
+from keras_transfer.reporting.paper.names import (
+    LARGE_NET,
+    LARGE_XRAYS,
+    MEDICAL,
+    MEDICAL_SOURCES,
+    NATURAL,
+    SMALL_NET,
+)
 from keras_transfer.reporting.tables import AUTHORS, SEEDS
 
 # target, source, arch
 Place = tuple[str, str, str]
 
-ARCHS = {"r50x1": "ResNet-50x1", "r152x4": "ResNet-152x4"}
+ARCHS = {SMALL_NET: "ResNet-50x1", LARGE_NET: "ResNet-152x4"}
 
-_NATURAL, _MEDICAL = "natural", "medical"
-_MEAN_AUC = ("padchest_cl", "mimic", "chexpert", "padchest", "nih")
 # Metrics as the captions number them.
 _NUMBERS = {"accuracy": "(1)", "mean_auc": "(2)"}
 METRICS_NOTE = "(1) top-1 accuracy, (2) mean AUC, both in %"
 _TITLES = {"mimic": "MIMIC CXR", "nih": "NIH CXR"}
-_THREE_SETS = "chexpert+mimic+nih"
-_FOUR_SETS = "chexpert+mimic+nih+padchest"
+_ONE, _TWO, _THREE, _FOUR = MEDICAL_SOURCES
 
 
 @dataclass(frozen=True)
@@ -100,22 +105,22 @@ LAYOUTS = {
             "Table 1",
             "Transfer from ImageNet-1k (1K) and ImageNet-21k (21K)",
             {
-                _NATURAL: ("cifar10", "cifar100", "flowers102", "pets"),
-                _MEDICAL: ("padchest_cl", "covidx", "tuberculosis"),
+                NATURAL: ("cifar10", "cifar100", "flowers102", "pets"),
+                MEDICAL: ("padchest_cl", "covidx", "tuberculosis"),
             },
-            (Source("1K", "imagenet1k", _NATURAL), Source("21K", "imagenet21k", _NATURAL)),
+            (Source("1K", "imagenet1k", NATURAL), Source("21K", "imagenet21k", NATURAL)),
             AUTHORS,
         ),
         Layout(
             "table2",
             "Table 2",
             "Transfer from chest X-rays; + is a source added to those left of it",
-            {_MEDICAL: ("padchest_cl", "covidx", "tuberculosis")},
+            {MEDICAL: ("padchest_cl", "covidx", "tuberculosis")},
             (
-                Source("CheXpert", "chexpert", _MEDICAL),
-                Source("+MIMIC", "chexpert+mimic", _MEDICAL),
-                Source("+NIH", _THREE_SETS, _MEDICAL),
-                Source("+PadChest", _FOUR_SETS, _MEDICAL),
+                Source("CheXpert", _ONE, MEDICAL),
+                Source("+MIMIC", _TWO, MEDICAL),
+                Source("+NIH", _THREE, MEDICAL),
+                Source("+PadChest", _FOUR, MEDICAL),
             ),
             AUTHORS,
         ),
@@ -126,16 +131,16 @@ LAYOUTS = {
             "(S-MED: CheXpert, L-MED: all four; for PadChest-Cl the three without PadChest) and "
             "of natural images (1K-NAT: ImageNet-1k, 21K-NAT: ImageNet-21k)",
             {
-                _NATURAL: ("cifar10", "cifar100", "flowers102", "pets"),
-                _MEDICAL: (
+                NATURAL: ("cifar10", "cifar100", "flowers102", "pets"),
+                MEDICAL: (
                     "covidx", "tuberculosis", "mimic", "chexpert", "padchest", "padchest_cl", "nih",
                 ),
             },
             (
-                Source("S-MED", "chexpert", _MEDICAL),
-                Source("L-MED", _FOUR_SETS, _MEDICAL, {"padchest_cl": _THREE_SETS}),
-                Source("1K-NAT", "imagenet1k", _NATURAL),
-                Source("21K-NAT", "imagenet21k", _NATURAL),
+                Source("S-MED", _ONE, MEDICAL),
+                Source("L-MED", _FOUR, MEDICAL, {"padchest_cl": _THREE}),
+                Source("1K-NAT", "imagenet1k", NATURAL),
+                Source("21K-NAT", "imagenet21k", NATURAL),
             ),
             SEEDS,
         ),
@@ -166,7 +171,7 @@ def read(name: str) -> dict[Place, Printed]:
 
 def metric_of(target: str) -> str:
     """Returns what the tables print of a target."""
-    return "mean_auc" if target in _MEAN_AUC else "accuracy"
+    return "mean_auc" if target in LARGE_XRAYS else "accuracy"
 
 
 def target_title(target: str, metric: str) -> str:

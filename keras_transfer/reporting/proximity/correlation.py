@@ -19,18 +19,15 @@ from keras_transfer.evaluation.proximity.measures import MEASURES
 from keras_transfer.evaluation.testing import holm
 from keras_transfer.reporting import figures, style
 from keras_transfer.reporting.comparisons import LEVEL
-from keras_transfer.reporting.proximity import figure as proximity_figure
+from keras_transfer.reporting.phrases import p_text
+from keras_transfer.reporting.proximity.figure import draw
 from keras_transfer.reporting.proximity.gains import SCRATCH, Gain, Gains, Pair, average, gains
 from keras_transfer.reporting.tables import Table
 
 ALL = "all"
 
-MORE, LESS, UNDECIDED, REFUSED = VERDICTS = (
-    "nearer gains more",
-    "nearer gains less",
-    "undecided",
-    "refused",
-)
+MORE, LESS = "nearer gains more", "nearer gains less"
+UNDECIDED, REFUSED = "undecided", "refused"
 _MOST_NAMED = 4
 
 
@@ -56,7 +53,7 @@ class Proximity:
     def figures(self) -> list[figures.Figure]:
         """One figure per network whose pairs have a gain over all shots."""
         return [
-            proximity_figure.draw(points, self.rows[self.rows["network"] == network], self.gains)
+            draw(points, self.rows[self.rows["network"] == network], self.gains)
             for network, points in self.points.groupby("network", sort=False)
         ]
 
@@ -66,7 +63,7 @@ def correlate(table: Table, distances: pd.DataFrame, *, seed: int = 0) -> Proxim
 
     Args:
         table: The transfer table.
-        distances: From `proximity_reading.read`.
+        distances: From `reading.read`.
         seed: Of random arrangements, where there are too many to look at all.
 
     Raises:
@@ -211,7 +208,7 @@ def _sentence(network: str, row: dict[str, Any], measures: int) -> str:
     ways = "all" if row["exact"] else "random ones of all"
     evidence = (
         f"Spearman {row['spearman']:+.2f} over {row['pairs']} pairs of {row['sources']} sources "
-        f"and {row['targets']} targets, p {proximity_figure.p_text(row['p_holm'])} by "
+        f"and {row['targets']} targets, p {p_text(row['p_holm'])} by "
         f"{row['exchanges']:,} exchanges, {ways} there are"
     )
     if row["verdict"] == UNDECIDED:

@@ -1,27 +1,22 @@
 """The figure of proximity: gain over distance, a panel per measure, a point per pair."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
 from keras_transfer.evaluation.proximity.measures import MEASURES
 from keras_transfer.reporting import figures, style
-from keras_transfer.reporting.figures import tags as figure_tags
+from keras_transfer.reporting.figures import tags
+from keras_transfer.reporting.figures.lines import marker
+from keras_transfer.reporting.phrases import p_text
 from keras_transfer.reporting.proximity.gains import SCRATCH, Gains
 
 _PANELS_PER_ROW = 2
-
-
-def p_text(p: float) -> str:
-    """Returns ``= 0.034`` or ``< 0.001``."""
-    return "< 0.001" if p < 0.001 else f"= {p:.2g}"
 
 
 def draw(points: pd.DataFrame, rows: pd.DataFrame, gains: Gains) -> figures.Figure:
@@ -37,19 +32,14 @@ def draw(points: pd.DataFrame, rows: pd.DataFrame, gains: Gains) -> figures.Figu
         row["measure"]: _evidence(row) for row in rows[rows["shots"] == "all"].to_dict("records")
     }
     looks = _looks(points)
-    across = min(len(evidence), _PANELS_PER_ROW)
-    down = math.ceil(len(evidence) / across)
     with mpl.rc_context(figures.SETTINGS):
-        size = (figures.PANEL_INCHES[0] * max(across, 1.3), figures.PANEL_INCHES[1] * down + 0.4)
-        canvas = Canvas(figsize=size, layout="constrained")
-        FigureCanvasAgg(canvas)
-        panels = canvas.subplots(down, across, squeeze=False).ravel()
+        canvas, panels = figures.panels(
+            len(evidence), _PANELS_PER_ROW, least_width=1.3 * figures.PANEL_INCHES[0], below=0.4
+        )
         for axes, (measure, words) in zip(panels, evidence.items()):
             draw_panel(axes, points[points["measure"] == measure], looks, gains)
             kind = "distance" if MEASURES[measure].nearer_is_smaller else "similarity"
             axes.set(xlabel=kind + words, ylabel="gain, points" if gains.unit else "gain")
-        for axes in panels[len(evidence) :]:
-            axes.set_axis_off()
         _add_keys(canvas, points, looks)
         return figures.finish(
             canvas,
@@ -73,9 +63,9 @@ def draw_panel(
             [point["gain"]] * 3,
             linewidth=1,
             markevery=[1],
-            **_marker(looks[point["source"]]),
+            **marker(looks[point["source"]]),
         )
-        figure_tags.tag(
+        tags.tag(
             mark,
             target=point["target"],
             source=point["source"],
@@ -98,9 +88,7 @@ def draw_panel(
 def _add_keys(canvas: Canvas, points: pd.DataFrame, looks: Mapping[str, style.Look]) -> None:
     """Says which marker is which source, and which number which target."""
     targets = [style.title(target) for target in style.order(points["target"])]
-    keys = {
-        style.title(s): Line2D([], [], linestyle="none", **_marker(k)) for s, k in looks.items()
-    }
+    keys = {style.title(s): Line2D([], [], linestyle="none", **marker(k)) for s, k in looks.items()}
     keys |= {f"{n} {name}": Line2D([], [], linestyle="none") for n, name in enumerate(targets, 1)}
     longest = max(map(len, keys))
     canvas.legend(
@@ -115,16 +103,6 @@ def _add_keys(canvas: Canvas, points: pd.DataFrame, looks: Mapping[str, style.Lo
 def _looks(points: pd.DataFrame) -> dict[str, style.Look]:
     looks = style.looks([("", source) for source in style.order(points["source"])])
     return {source: look for (_, source), look in looks.items()}
-
-
-def _marker(look: style.Look) -> dict[str, Any]:
-    face = look.colour if look.filled else "none"
-    return {
-        "color": look.colour,
-        "marker": look.marker,
-        "markersize": 5,
-        "markerfacecolor": face,
-    }
 
 
 def _evidence(row: Mapping[Any, Any]) -> str:

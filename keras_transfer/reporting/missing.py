@@ -13,7 +13,8 @@ import pandas as pd
 from keras_transfer.core import runs
 from keras_transfer.core.config import PRETRAIN, TRANSFER
 from keras_transfer.reporting import formats, style
-from keras_transfer.reporting.collect import Collection, Run
+from keras_transfer.reporting.collection import Collection, Run
+from keras_transfer.reporting.paper.names import ARCHS
 from keras_transfer.reporting.tables import Column, Table
 
 # Targets that experiments/configs/finetune.py knows by name, and sources of paper_runs.py.
@@ -22,7 +23,6 @@ TARGETS = (
     "mimic", "chexpert", "padchest", "nih",
 )  # fmt: skip
 SOURCES = ("imagenet1k", "imagenet21k", "chexpert", "mimic", "nih", "padchest")
-ARCHS = ("r50x1", "r152x4")
 # What the paper's sources and targets, and the poster's table, take; see configs/grids.py.
 GRID_COMMANDS = tuple(
     f"python -m experiments.sweep --grid={grid} --workdir=runs/{grid} --list"
@@ -33,10 +33,9 @@ _CONFIG = "experiments/configs/finetune.py"
 # Networks that were probed -> what experiments.probe calls the method.
 _PROBES = {"linear probe": "linear", "k-NN": "knn"}
 
-_Place = tuple[str, Column]
-
-
 _MOST_NAMED = 3
+
+_Place = tuple[str, Column]
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,11 @@
-"""The sections of the laws of scale, with effective data transferred, and of proximity."""
-
-from collections.abc import Sequence
+"""The section of the laws of scale, with effective data transferred."""
 
 import pandas as pd
 
 from keras_transfer.reporting import style
-from keras_transfer.reporting.laws.fitting import Laws
-from keras_transfer.reporting.page.parts import figure, folded, items, text, unbroken
+from keras_transfer.reporting.laws.findings import Laws
+from keras_transfer.reporting.page.parts import figure, folded, sentences, text
 from keras_transfer.reporting.page.tables import Format, badge, frame_table, p_value
-from keras_transfer.reporting.proximity.correlation import Proximity
 
 _IN_FILES = "the csv files beside the page have them."
 _SERIES = {
@@ -19,18 +16,18 @@ _SERIES = {
 }
 
 
-def laws(found: Laws, folder: str = "") -> str:
+def section(found: Laws, folder: str = "") -> str:
     """Returns the laws that hold, all series with why others do not, and effective data.
 
     Args:
         found: The fits.
-        folder: Where the figures' files are, as in `page_parts.figure`.
+        folder: Where the figures' files are, as in `parts.figure`.
     """
     rows = found.rows.assign(target=found.rows["target"].map(style.title))
     holding = rows[rows["verdict"] == "holds"]
     drawn = "".join(figure(one, folder) for one in found.figures)
     return (
-        f"{_sentences(found.statements)}{drawn}{_holding(holding) if len(holding) else ''}"
+        f"{sentences(found.statements)}{drawn}{_holding(holding) if len(holding) else ''}"
         f"{_series(rows)}{_effective(found.effective)}"
     )
 
@@ -121,43 +118,5 @@ def _names() -> dict[str, Format]:
     return {"source": _title, "arch": lambda arch: text(style.arch_title(arch))}
 
 
-def _sentences(lines: Sequence[str]) -> str:
-    return items(text(unbroken(line)) for line in lines)
-
-
 def _title(source: str) -> str:
     return text(style.title(source))
-
-
-def proximity(found: Proximity, folder: str = "") -> str:
-    """Returns what distances say of gains.
-
-    Args:
-        found: The correlations.
-        folder: Where the figures' files are, as in `page_parts.figure`.
-    """
-    columns = {
-        "measure": "Measure",
-        "network": "Network that measured",
-        "shots": "Shots",
-        "pairs": "Pairs",
-        "spearman": "Spearman",
-        "kendall": "Kendall",
-        "p": "p",
-        "p_holm": "p, Holm",
-        "verdict": "Verdict",
-        "reason": "Why not",
-    }
-    forms: dict[str, Format] = {
-        "spearman": "+.2f",
-        "kendall": "+.2f",
-        "p": p_value,
-        "p_holm": p_value,
-        "verdict": badge,
-    }
-    caption = "Rank correlation of distance with gain, over pairs of source and target"
-    table = frame_table(
-        found.rows, columns, caption, forms, name="proximity-rows", facets=("verdict",)
-    )
-    drawn = "".join(figure(one, folder) for one in found.figures)
-    return f"{_sentences(found.statements)}{drawn}{table}"
