@@ -8,6 +8,7 @@ from keras_transfer.reporting.page.parts import figure, folded, sentences, text
 from keras_transfer.reporting.page.tables import Format, badge, frame_table, p_value
 
 _IN_FILES = "the csv files beside the page have them."
+_FEW_SENTENCES = 12  # that are shown at once
 _SERIES = {
     "target": "Target",
     "source": "Source",
@@ -26,8 +27,11 @@ def section(found: Laws, folder: str = "") -> str:
     rows = found.rows.assign(target=found.rows["target"].map(style.title))
     holding = rows[rows["verdict"] == "holds"]
     drawn = "".join(figure(one, folder) for one in found.figures)
+    said = sentences(found.statements)
+    if len(found.statements) > _FEW_SENTENCES:
+        said = folded(f"In words: {len(found.statements)} sentences", said)
     return (
-        f"{sentences(found.statements)}{drawn}{_holding(holding) if len(holding) else ''}"
+        f"{said}{drawn}{_holding(holding) if len(holding) else ''}"
         f"{_series(rows)}{_effective(found.effective)}"
     )
 
