@@ -2,12 +2,14 @@
 
 import contextlib
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from keras_transfer.core import runs
 from keras_transfer.core.config import DataConfig, ModelConfig, PretrainConfig, TransferConfig
+from keras_transfer.reporting import published
 from keras_transfer.reporting.figures import drawing
 
 
@@ -115,3 +117,13 @@ def only_svg():
             yield
 
     return context
+
+
+@pytest.fixture(scope="session")
+def primary(tmp_path_factory):
+    """The authors' results in the metrics that tables show: a copy, see its README."""
+    folder = tmp_path_factory.mktemp("primary")
+    golden = Path(__file__).parents[1] / "golden" / "paper"
+    with tarfile.open(golden / "published.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return published.collect(folder)

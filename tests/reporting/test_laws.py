@@ -12,7 +12,7 @@ import pytest
 
 from keras_transfer.core.errors import UserError
 from keras_transfer.core.networks import UNITS, count_parameters
-from keras_transfer.reporting import laws, published, tables
+from keras_transfer.reporting import laws, tables
 from keras_transfer.reporting.laws import effective_data, figures, words
 from keras_transfer.reporting.laws.effective_data import (
     FEWER,
@@ -93,8 +93,8 @@ def made(only_svg):
 
 
 @pytest.fixture(scope="module")
-def authors(shared, only_svg):
-    found = tables.tabulate(published.collect(shared / "data/published_results/results"))
+def authors(primary, only_svg):
+    found = tables.tabulate(primary)
     start = time.process_time()
     with only_svg():
         result = laws.fit_all(found)

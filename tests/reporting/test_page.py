@@ -11,7 +11,7 @@ import pytest
 
 from experiments.configs import finetune, grids, paper_runs
 from keras_transfer.core import runs
-from keras_transfer.reporting import collect, figures, missing, page, published, tables
+from keras_transfer.reporting import collect, figures, missing, page, tables
 from keras_transfer.reporting.page import attention, manifest, parts
 from keras_transfer.reporting.page import tables as page_tables
 
@@ -168,9 +168,8 @@ def test_names_of_the_paper_are_those_of_experiments():
     assert {part for name in of_grids for part in name.split("+")} == set(missing.SOURCES)
 
 
-def test_commands_for_the_published_set_make_cells_of_its_grid(shared):
-    collection = published.collect(shared / "data/published_results/results")
-    found = missing.find(collection, tables.tabulate(collection))
+def test_commands_for_the_published_set_make_cells_of_its_grid(primary):
+    found = missing.find(primary, tables.tabulate(primary))
     cells = {f"runs/paper/{cell.name}": cell.config for cell in grids.make("paper")}
     made = 0
     for one in found:

@@ -12,33 +12,25 @@ import pytest
 from scipy import stats
 
 from keras_transfer.core.errors import UserError
-from keras_transfer.reporting import paper, published, tables
+from keras_transfer.reporting import paper, tables
 from keras_transfer.reporting.collect import collect
 from keras_transfer.reporting.collection import FULL
 from keras_transfer.reporting.page.paper import to_html
 from keras_transfer.reporting.paper import formats, marks, printed
 
 SHARED = Path(__file__).parents[3] / "shared"
-RESULTS = SHARED / "data/published_results/results"
 NUMBER = r"(\d+\.\d\d) ± (\d+\.\d\d)"
 SIZES = {"table1": 28, "table2": 22, "poster": 88}
 
 
 @pytest.fixture(scope="module")
-def authors():
-    if not RESULTS.is_dir():
-        pytest.skip(f"{RESULTS} is not there: the authors' files are not part of this repository")
-    return published.collect(RESULTS)
+def by_seeds(primary):
+    return tables.tabulate(primary, spread="seeds")
 
 
 @pytest.fixture(scope="module")
-def by_seeds(authors):
-    return tables.tabulate(authors, spread="seeds")
-
-
-@pytest.fixture(scope="module")
-def by_rows(authors):
-    return tables.tabulate(authors, spread="authors")
+def by_rows(primary):
+    return tables.tabulate(primary, spread="authors")
 
 
 def text_of(pattern):

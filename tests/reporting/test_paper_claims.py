@@ -3,7 +3,6 @@
 import io
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from keras_transfer.evaluation.testing import holm
-from keras_transfer.reporting import published
 from keras_transfer.reporting.claims import terms
 from keras_transfer.reporting.claims.catalogue import CLAIMS
 from keras_transfer.reporting.claims.examination import examine
@@ -23,15 +21,12 @@ from keras_transfer.reporting.estimates import welch
 from keras_transfer.reporting.paper import printed
 from keras_transfer.reporting.tables import Cell, Table, tabulate
 
-PUBLISHED = Path(__file__).parents[3] / "shared/data/published_results/results"
-needs_published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no {PUBLISHED}")
-
 LARGE, SMALL = ("r152x4", "imagenet21k"), ("r152x4", "imagenet1k")
 
 
 @pytest.fixture(scope="module")
-def table():
-    return tabulate(published.collect(PUBLISHED))
+def table(primary):
+    return tabulate(primary)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +68,6 @@ def test_claims_are_told_apart():
         assert len(set(claim.questions)) == len(claim.questions) > 0, claim.id
 
 
-@needs_published
 def test_cells_exist_unless_only_the_poster_has_them(table):
     poster = printed.read("poster")
     missing = set()
@@ -87,7 +81,6 @@ def test_cells_exist_unless_only_the_poster_has_them(table):
     assert {target for target, _, _ in missing} == {"mimic", "chexpert", "padchest", "nih"}
 
 
-@needs_published
 @pytest.mark.parametrize(
     ("claim", "verdict", "supported", "of"),
     [
@@ -115,7 +108,6 @@ def test_published_verdicts(found, claim, verdict, supported, of):
     assert counts.sum() == of == (found.rows["claim"] == claim).sum()
 
 
-@needs_published
 def test_imagenet21k_does_not_improve_pets(table, found):
     rows = found.rows[(found.rows["claim"] == "natural-data") & (found.rows["target"] == "pets")]
     row = rows.set_index("arch").loc["r152x4"]
@@ -132,7 +124,6 @@ def test_imagenet21k_does_not_improve_pets(table, found):
     assert (row.test, row.verdict) == ("Welch", "contradicted")
 
 
-@needs_published
 def test_print_and_data_of_padchest_are_both_shown(found):
     rows = found.rows[found.rows["claim"] == "padchest-model-very-small"].set_index("first")
     row = rows.loc["R152x4 on ImageNet-1k"]
@@ -148,7 +139,6 @@ def test_print_and_data_of_padchest_are_both_shown(found):
     assert "disagree" not in summary["reason"]["natural-model"]
 
 
-@needs_published
 def test_holm_counts_every_different_test_of_a_family_once(found):
     """Rebuilt from the published rows: tests are told apart by what they show, not by our keys."""
     rows = found.rows
@@ -165,7 +155,6 @@ def test_holm_counts_every_different_test_of_a_family_once(found):
     assert rows.loc[rows["verdict"] == "no data", ["p", "p_holm", "effect"]].isna().all(axis=None)
 
 
-@needs_published
 def test_few_shot_is_compared_seed_by_seed(table, found):
     rows = found.rows[found.rows["claim"].isin(["cifar-data", "natural-few"])]
     tests = rows.groupby(["target", "shots"])["test"].agg(set)
@@ -182,7 +171,6 @@ def test_few_shot_is_compared_seed_by_seed(table, found):
     assert (row.arch, row.p) == ("r50x1", pytest.approx(expected.pvalue, rel=1e-10))
 
 
-@needs_published
 def test_undecided_contrasts_say_what_they_need(found):
     undecided = found.rows[found.rows["verdict"] == "not decided"]
     named = undecided[undecided["seeds_needed"].notna()]
@@ -197,7 +185,6 @@ def test_undecided_contrasts_say_what_they_need(found):
     assert list(summary["id"][says != open_]) == ["padchest-on-par"]
 
 
-@needs_published
 def test_files_hold_what_is_shown(found):
     assert set(found.files) == {"claims.csv", "contrasts.csv", "families.csv"}
     again = pd.read_csv(io.StringIO(found.files["contrasts.csv"]), keep_default_na=True)
@@ -584,7 +571,6 @@ def test_claims_leave_out_what_the_sentences_except():
     assert shots == {"full": {True}, "few": {False}}
 
 
-@needs_published
 def test_no_reason_shows_what_is_no_number(found):
     assert not found.summary["reason"].str.contains("nan|None|inf", regex=True).any()
     universal = found.summary[found.summary["contradicted"] > 0]

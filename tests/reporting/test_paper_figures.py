@@ -12,7 +12,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
 
-from keras_transfer.reporting import formats, published, style
+from keras_transfer.reporting import formats, style
 from keras_transfer.reporting.collect import collect
 from keras_transfer.reporting.figures import bars, lines
 from keras_transfer.reporting.paper import figures as paper_figures
@@ -27,12 +27,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    """The authors' primary metrics."""
-    folder = tmp_path_factory.mktemp("published")
-    with tarfile.open(GOLDEN / "published.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return tabulate(published.collect(folder))
+def table(primary):
+    return tabulate(primary)
 
 
 @pytest.fixture(scope="module")
